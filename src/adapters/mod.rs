@@ -1,0 +1,4 @@
+//! The only code that touches the outside: files, PostgreSQL, processes, clock.
+
+pub mod folder;
+pub mod system;

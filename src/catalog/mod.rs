@@ -1,0 +1,1 @@
+//! What we know locally, in SQLite; always rebuildable from the repository.

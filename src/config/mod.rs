@@ -1,0 +1,1 @@
+//! TOML to a checked configuration, or every problem at once with file, line and column. Pure.

@@ -1,0 +1,1 @@
+//! The main job on a throw-away PostgreSQL, end to end.

@@ -1,0 +1,1 @@
+//! Rehearsed recovery: isolated, checked, measured, torn down.

@@ -1,0 +1,1 @@
+//! Each protected kind of thing: snapshot, ship, restore, verify.

@@ -1,0 +1,1 @@
+//! What can be shown afterwards: facts, verdicts, reports.

@@ -1,0 +1,3 @@
+//! The `fenice` binary: argv to exit code, nothing else.
+
+fn main() {}

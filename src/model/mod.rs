@@ -1,0 +1,17 @@
+//! The vocabulary: positions in the log, timelines, names, spans and sizes. Pure.
+
+pub mod inventory;
+pub mod lsn;
+pub mod resource;
+pub mod size;
+pub mod span;
+pub mod timeline;
+pub mod wal_name;
+
+pub use inventory::{Extent, WalInventory, WalObject};
+pub use lsn::{Lsn, SegmentSize};
+pub use resource::{ResourceName, SystemId};
+pub use size::ByteSize;
+pub use span::Span;
+pub use timeline::{Timeline, TimelineHistory};
+pub use wal_name::WalName;

@@ -1,0 +1,61 @@
+//! Where objects live: a folder, a bucket, memory. Objects are written once and never changed.
+//!
+//! Calls block; the S3 adapter drives its own runtime. Keys are relative, `/`-separated, of
+//! `a-z A-Z 0-9 . _ -`, without empty, `.` or `..` parts; only `repository::layout` spells them.
+
+use jiff::Timestamp;
+
+use crate::error::Result;
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: String,
+    pub bytes: u64,
+    /// When the store took it, by the store's clock.
+    pub stored_at: Timestamp,
+}
+
+/// How a create-if-absent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Ours is there now, durably.
+    Created,
+    /// Another was there before, and is unchanged.
+    Exists,
+}
+
+/// Held as long as the value lives; freed by the system if the process dies.
+pub trait Lock: Send {}
+
+/// Contract of every store:
+/// - a write is visible whole or not at all, and durable when the call returns;
+/// - an absent object is a value, never an error; anything uncertain is an error, never "absent";
+/// - a listing is complete or an error;
+/// - unfinished writes of a killed process are never listed.
+pub trait Store: Send + Sync {
+    /// For messages: `folder /srv/fenice`.
+    fn describe(&self) -> String;
+
+    /// Creates the object if no object has this key (`O_EXCL`/link, `If-None-Match: *`).
+    fn put_new(&self, key: &str, body: &[u8]) -> Result<Put>;
+
+    /// The whole object; `None` if there is none.
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Exactly `into.len()` bytes from `offset`; a shorter or absent object is an error.
+    fn read_range(&self, key: &str, offset: u64, into: &mut [u8]) -> Result<()>;
+
+    /// Every object whose key begins with `prefix`, by key in byte order. `prefix` ends with `/`
+    /// or is empty.
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
+
+    /// Removes the object; one that is not there is removed already.
+    fn remove(&self, key: &str) -> Result<()>;
+
+    /// Takes the exclusive lock `name`, without waiting.
+    ///
+    /// # Errors
+    /// `Kind::Busy` if another process or another part of this one holds it.
+    fn lock(&self, name: &str) -> Result<Box<dyn Lock>>;
+}

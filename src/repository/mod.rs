@@ -1,0 +1,1 @@
+//! What lies in the repository: key layout, vault, log archive, manifests, secrets.

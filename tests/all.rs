@@ -1,0 +1,16 @@
+//! The one test binary. Each module says what it needs; none depends on another, on a clock's
+//! speed, or on a network beyond 127.0.0.1.
+
+mod support; // real servers: clusters of several versions, free ports
+
+mod tidy; // imports, first lines, sizes
+
+mod config; // every problem of a file at once
+mod plan; // recovery plans, log records
+mod report; // drill reports as text, JSON, HTML
+
+mod contract; // one suite a port, over every adapter
+mod vault; // restic v2, against restic and rustic_core
+mod wire; // the PostgreSQL client, against servers
+
+mod engine; // snapshot, ship, restore, against clusters

@@ -1,0 +1,1 @@
+//! Configuration: every problem at once, and the commented example.

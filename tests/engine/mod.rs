@@ -1,0 +1,1 @@
+//! Snapshot, ship and restore against real clusters.

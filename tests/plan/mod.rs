@@ -1,0 +1,1 @@
+//! Recovery plans and log records: tables and properties.

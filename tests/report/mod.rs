@@ -1,0 +1,1 @@
+//! Reports: golden texts, self-contained pages.

@@ -1,0 +1,1 @@
+//! Real servers for tests: clusters of several PostgreSQL versions, free ports, clean-up.

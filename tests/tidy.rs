@@ -1,0 +1,1 @@
+//! The rules of the house, checked: imports, first lines, sizes.

@@ -1,0 +1,1 @@
+//! The vault against its oracles: restic and rustic_core, both ways.

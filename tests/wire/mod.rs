@@ -1,0 +1,1 @@
+//! The PostgreSQL client against real servers.
