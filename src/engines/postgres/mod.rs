@@ -6,4 +6,5 @@
 pub mod cluster;
 pub mod heartbeat;
 pub mod ship;
+pub mod snapshot;
 pub mod source;
