@@ -2,4 +2,5 @@
 
 pub mod folder;
 pub mod launcher;
+pub mod postgres;
 pub mod system;
