@@ -347,9 +347,11 @@ fn hosts(
         let port = ports.get(at).or(ports.first()).map_or("", |port| port.trim());
         let port = match port {
             "" => DEFAULT_PORT,
-            digits => digits.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
-                format!("`port` {digits} is not a number from 1 to 65535")
-            })?,
+            digits => digits
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| format!("`port` {digits} is not a number from 1 to 65535"))?,
         };
         let name = names.get(at).map_or("", |name| name.trim());
         let address = addresses.get(at).map_or("", |address| address.trim());

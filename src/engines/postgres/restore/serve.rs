@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::WalName;
-use crate::plan::recovery::{Answer, RecoveryPlan, answer};
+use crate::plan::answer::{Answer, answer};
+use crate::plan::recovery::RecoveryPlan;
 use crate::repository::wal::WalArchive;
 
 /// Memory for segments fetched ahead.
@@ -162,12 +163,18 @@ impl Shared {
         match answer(&self.plan, &wanted) {
             Answer::Serve(planned) => {
                 let place = self.plan.segments.iter().position(|segment| segment == planned);
-                let place = place.ok_or_else(|| Error::failed(format!("{name} is not planned")))?;
-                let bytes = self.segment(place)?;
+                let bytes = match place {
+                    Some(place) => self.segment(place)?,
+                    // The one before the first, which PostgreSQL may look back to.
+                    None => Arc::new(self.archive.read_segment(&planned.objects)?),
+                };
                 lock(&self.served).segments += 1;
                 Ok(Some(bytes))
             }
-            Answer::History(key) => Ok(Some(Arc::new(self.archive.read_small(&key)?))),
+            Answer::History(timeline) => {
+                let key = self.archive.history_key(timeline);
+                Ok(Some(Arc::new(self.archive.read_small(&key)?)))
+            }
             Answer::Absent(_) => Ok(None),
             Answer::Stop(reason) => Err(Error::refused(reason)),
         }
