@@ -2,5 +2,6 @@
 
 pub mod folder;
 pub mod launcher;
+pub mod memory;
 pub mod postgres;
 pub mod system;
