@@ -1,4 +1,5 @@
 //! The only code that touches the outside: files, PostgreSQL, processes, clock.
 
 pub mod folder;
+pub mod secrets;
 pub mod system;
