@@ -75,6 +75,8 @@ enum Show {
     Masked,
     /// What follows the place may be anything, such as the value of an unknown key.
     UpToValue,
+    /// The line cannot be read; if its key may hold a secret, only that is shown.
+    Unread,
 }
 
 /// What led to a problem; decides what survives a syntax error.
@@ -128,7 +130,7 @@ impl<'t> Report<'t> {
 
     /// Not TOML.
     pub(super) fn syntax(&self, span: Range<usize>, what: String, hint: impl Into<String>) {
-        self.add(span, Ground::Syntax, Show::Line, what, hint.into());
+        self.add(span, Ground::Syntax, Show::Unread, what, hint.into());
     }
 
     fn add(&self, span: Range<usize>, ground: Ground, show: Show, what: String, hint: String) {
@@ -191,10 +193,19 @@ impl<'t> Lines<'t> {
         let (before, place, after) = (&line[..from], &line[from..to], &line[to..]);
         let column = before.chars().count() + 1;
         let (place, after) = match draft.show {
-            Show::Line => (place, after.to_owned()),
+            Show::Line | Show::Unread => (place, after.to_owned()),
             Show::Masked => ("\"…\"", String::new()),
             Show::UpToValue => (place, up_to_value(after)),
         };
+        if draft.show == Show::Unread && may_hold_secret(line) {
+            let excerpt = up_to_value(line);
+            let (marker, what, hint) = (
+                "^".repeat(excerpt.trim_end_matches("= …").trim_end().len()),
+                draft.what,
+                draft.hint,
+            );
+            return Problem { line: index + 1, column, what, hint, excerpt, marker };
+        }
         let pad: String = before.chars().map(|c| if c == '\t' { c } else { ' ' }).collect();
         let carets = "^".repeat(place.chars().count().max(1));
         Problem {
@@ -206,6 +217,12 @@ impl<'t> Lines<'t> {
             marker: format!("{pad}{carets}").chars().take(LINE_SHOWN_MAX).collect(),
         }
     }
+}
+
+/// Whether the line gives a key under which people write secrets.
+fn may_hold_secret(line: &str) -> bool {
+    let key = line.split_once('=').map_or(line, |(key, _)| key);
+    ["identity", "connection"].iter().any(|word| key.contains(word))
 }
 
 /// The rest of a line after a key, without its value.

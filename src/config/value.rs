@@ -19,7 +19,7 @@ use crate::model::{ByteSize, ResourceName, SecretRef, Span};
 /// A hundred years; longer is a slip, and would overflow dates.
 const SPAN_MAX: Span = Span::seconds(36_500 * 86_400);
 
-const SECRET_HINT: &str = "Secrets are never in this file. Write { credential = \"name\" } (systemd \
+const SECRET_HINT: &str =
                            LoadCredential=), { file = \"/path\" } or { env = \"NAME\" }.";
 
 /// What a key's value can become.

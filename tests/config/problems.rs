@@ -10,9 +10,6 @@ use super::{LEAST, bad, good};
 fn told(text: &str, expected: &str) {
     let problems = bad(text);
     let shown = format!("{problems}\n");
-    if std::env::var_os("FENICE_SHOW").is_some() {
-        println!("@@@{}@@@{shown}@@@", std::thread::current().name().unwrap());
-    }
     assert_eq!(shown, expected, "\n{shown}");
     for hidden in ["hunter2", "HUNTER2", "AGE-SECRET-KEY-1"] {
         assert!(!shown.contains(hidden) && !format!("{problems:?}").contains(hidden));
@@ -56,6 +53,20 @@ fenice.toml:10:12: `keep_min` is 0
  10 | keep_min = 0
     |            ^
 hint: The last snapshot always stays: write a number from 1 to 1000.
+"#;
+    told(text, expected);
+}
+
+#[test]
+fn a_broken_line_hides_what_may_be_a_secret() {
+    let text = r#"[repository.main]
+path = "/srv/fenice"
+identity = hunter2
+"#;
+    let expected = r#"fenice.toml:3:12: string values must be quoted, expected literal string
+ 3 | identity = …
+   | ^^^^^^^^
+hint: Write `key = value`, one a line, text in double quotes (https://toml.io).
 "#;
     told(text, expected);
 }
