@@ -105,8 +105,7 @@ fn check_retention(section: &Section<'_>, policy: &Policy) {
         "weekly_extra",
         policy.weekly_extra == Span::default() || policy.weekly_extra >= WEEK,
         || format!("`weekly_extra` is {}, less than a week", policy.weekly_extra.to_config()),
-        "A weekly snapshot that stays less than a week longer leaves days without any: write at \
-         least \"7d\", or \"0d\" for none.",
+        "Write at least \"7d\": less leaves days without a weekly one. \"0d\" is for none.",
     );
     if section.sound(&["weekly_extra", "weekly_day"]) && policy.weekly_extra >= WEEK {
         let day = format!("{:?}", policy.weekly_day).to_lowercase();

@@ -19,8 +19,8 @@ use crate::model::{ByteSize, ResourceName, SecretRef, Span};
 /// A hundred years; longer is a slip, and would overflow dates.
 const SPAN_MAX: Span = Span::seconds(36_500 * 86_400);
 
-const SECRET_HINT: &str =
-                           LoadCredential=), { file = \"/path\" } or { env = \"NAME\" }.";
+const SECRET_HINT: &str = "Secrets never stand in this file. Write { credential = \"name\" }, \
+    { file = \"/path\" } or { env = \"NAME\" }.";
 
 /// What a key's value can become.
 pub(super) trait FromToml: Sized {

@@ -1,1 +1,3 @@
 //! Each protected kind of thing: snapshot, ship, restore, verify.
+
+pub mod postgres;
