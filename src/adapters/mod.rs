@@ -2,6 +2,7 @@
 
 pub mod folder;
 pub mod launcher;
+pub mod memory;
 pub mod postgres;
 pub mod secrets;
 pub mod system;
