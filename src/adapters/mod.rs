@@ -4,4 +4,5 @@ pub mod folder;
 pub mod launcher;
 pub mod memory;
 pub mod postgres;
+pub mod secrets;
 pub mod system;
