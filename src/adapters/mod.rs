@@ -1,4 +1,4 @@
-//! The only code that touches the outside: files, PostgreSQL, processes, clock.
+//! The only code that touches the outside: files, PostgreSQL, processes, secrets, clock.
 
 pub mod folder;
 pub mod launcher;
