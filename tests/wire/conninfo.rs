@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fenice::adapters::postgres::conninfo::{
-    ChannelBinding, Conninfo, Host, Place, SslMode, SslRoot, Target, parse_pairs,
+    ChannelBinding, Conninfo, Host, Place, SslMode, SslRoot, Target,
 };
 use fenice::adapters::postgres::hosts;
+use fenice::adapters::postgres::pairs::parse_pairs;
 use fenice::adapters::postgres::passfile::{self, Wanted, find};
 use fenice::error::Kind;
 use fenice::ports::postgres::Postgres;

@@ -63,8 +63,11 @@ async fn passwords_without_tls() {
         let bound = tcp(&cluster, "user=ops password=sécret channel_binding=require");
         assert!(me(&bound).await.is_err(), "there is no channel to bind to");
 
-        cluster.psql("postgres", "set password_encryption = md5; create role old login \
-             replication password 'x'");
+        cluster.psql(
+            "postgres",
+            "set password_encryption = md5; create role old login \
+             replication password 'x'",
+        );
         allow(&cluster, "host all,replication all 127.0.0.1/32 md5");
         let old = me(&tcp(&cluster, "user=old password=x")).await.unwrap();
         assert_eq!(old.1, "old");
@@ -141,8 +144,11 @@ async fn tls_modes() {
             let conninfo = format!("{login} sslmode={mode} sslrootcert={ca}");
             assert_eq!(me(&tcp(&cluster, &conninfo)).await.unwrap().0, "t", "{mode}");
         }
-        let by_name = format!("host=localhost hostaddr=127.0.0.1 port={} dbname=postgres {login} \
-             sslmode=verify-full sslrootcert={ca}", cluster.port());
+        let by_name = format!(
+            "host=localhost hostaddr=127.0.0.1 port={} dbname=postgres {login} \
+             sslmode=verify-full sslrootcert={ca}",
+            cluster.port()
+        );
         assert_eq!(me(&by_name).await.unwrap().0, "t");
         let mut walsender = host(&by_name).walsender("x").await.unwrap();
         assert!(walsender.identify().await.is_ok());
@@ -186,10 +192,13 @@ async fn self_signed_certificates_of_every_kind() {
             ("ed25519", false),
         ];
         for (kind, can_bind) in kinds {
-            openssl(scratch.path(), &format!(
-                "req -x509 -days 2 -subj /CN=localhost -nodes -newkey {kind} -keyout server.key \
+            openssl(
+                scratch.path(),
+                &format!(
+                    "req -x509 -days 2 -subj /CN=localhost -nodes -newkey {kind} -keyout server.key \
                  -out server.crt -addext subjectAltName=IP:127.0.0.1"
-            ));
+                ),
+            );
             for name in ["server.key", "server.crt"] {
                 // Into the file that is there: the server's user owns it.
                 fs::write(tls.join(name), fs::read(scratch.path().join(name)).unwrap()).unwrap();
@@ -228,15 +237,18 @@ async fn client_certificates() {
         allow(&cluster, "hostssl all all 127.0.0.1/32 cert");
         let scratch = Scratch::new();
         let tls = ca.parent().unwrap().display();
-        openssl(scratch.path(), &format!(
-            "req -x509 -days 2 -subj /CN=ops -nodes -newkey rsa:2048 -keyout c.key -out c.crt \
+        openssl(
+            scratch.path(),
+            &format!(
+                "req -x509 -days 2 -subj /CN=ops -nodes -newkey rsa:2048 -keyout c.key -out c.crt \
              -CA {tls}/ca.crt -CAkey {tls}/ca.key -addext basicConstraints=critical,CA:FALSE"
-        ));
+            ),
+        );
         let path = |name: &str| -> PathBuf { scratch.path().join(name) };
         fs::set_permissions(path("c.key"), fs::Permissions::from_mode(0o600)).unwrap();
         let root = format!("user=ops sslmode=verify-full sslrootcert={}", ca.display());
-        let client = format!("sslcert={} sslkey={}", path("c.crt").display(),
-            path("c.key").display());
+        let client =
+            format!("sslcert={} sslkey={}", path("c.crt").display(), path("c.key").display());
         assert!(me(&tcp(&cluster, &root)).await.is_err(), "without a certificate");
         let mut came = me(&tcp(&cluster, &format!("{root} {client}"))).await;
         for _ in 0..200 {

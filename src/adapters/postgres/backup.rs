@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::adapters::postgres::message::{
-    RawRow, Reader, column, parsed, unexpected, violation,
-};
+use crate::adapters::postgres::message::{RawRow, Reader, column, parsed, unexpected, violation};
 use crate::adapters::postgres::walsender::{Activity, COMMAND_WAIT, PgWalsender};
 use crate::adapters::postgres::wire::Reply;
 use crate::error::{Error, Result};

@@ -11,9 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::adapters::postgres::auth::{Channel, Login, log_in};
 use crate::adapters::postgres::certificate::server_end_point;
-use crate::adapters::postgres::conninfo::{
-    ChannelBinding, Conninfo, Host, Place, SslMode, Target,
-};
+use crate::adapters::postgres::conninfo::{ChannelBinding, Conninfo, Host, Place, SslMode, Target};
 use crate::adapters::postgres::message::violation;
 use crate::adapters::postgres::passfile::{self, Wanted};
 use crate::adapters::postgres::stream::{self, Stream};

@@ -50,9 +50,8 @@ fn socket_in(dir: &Path, port: u16) -> PathBuf {
 
 async fn unix(path: &Path, deadline: Instant) -> io::Result<Stream> {
     let connected = timeout_at(deadline, UnixStream::connect(path)).await?;
-    let explain = |cause: io::Error| {
-        io::Error::new(cause.kind(), format!("{}: {cause}", path.display()))
-    };
+    let explain =
+        |cause: io::Error| io::Error::new(cause.kind(), format!("{}: {cause}", path.display()));
     Ok(Stream::Unix(connected.map_err(explain)?))
 }
 

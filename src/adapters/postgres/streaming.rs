@@ -111,10 +111,9 @@ fn copied(mut reader: Reader) -> Result<Streamed> {
 /// The next timeline and where it begins, if the server names them.
 fn ending(sets: &[Vec<RawRow>]) -> Result<Streamed> {
     match sets.iter().flatten().next_back() {
-        Some(row) => Ok(Streamed::TimelineEnded {
-            next: Timeline(parsed(row, 0)?),
-            switch: parsed(row, 1)?,
-        }),
+        Some(row) => {
+            Ok(Streamed::TimelineEnded { next: Timeline(parsed(row, 0)?), switch: parsed(row, 1)? })
+        }
         None => Ok(Streamed::Ended),
     }
 }
