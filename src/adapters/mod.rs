@@ -1,5 +1,6 @@
 //! The only code that touches the outside: files, PostgreSQL, processes, clock.
 
 pub mod folder;
+pub mod launcher;
 pub mod postgres;
 pub mod system;

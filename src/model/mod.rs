@@ -6,7 +6,9 @@ pub mod resource;
 pub mod size;
 pub mod span;
 pub mod timeline;
+pub mod wal_format;
 pub mod wal_name;
+pub mod wal_record;
 
 pub use inventory::{Extent, WalInventory, WalObject};
 pub use lsn::{Lsn, SegmentSize};

@@ -114,6 +114,8 @@ pub struct ClusterFacts {
     pub wal_segment_size: SegmentSize,
     /// Bytes of a page.
     pub block_size: u32,
+    /// Pages of one file of a relation; 131072 pages of 8 KiB are 1 GiB.
+    pub blocks_per_segment: u32,
     pub data_checksums: bool,
 }
 

@@ -21,7 +21,8 @@ mod walsender;
 mod wire;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -31,7 +32,7 @@ use crate::adapters::postgres::conninfo::{Conninfo, Host};
 use crate::adapters::postgres::session::PgSession;
 use crate::adapters::postgres::walsender::PgWalsender;
 use crate::error::Result;
-use crate::ports::postgres::{Postgres, Session, Walsender};
+use crate::ports::postgres::{Connector, Postgres, Session, Walsender};
 
 /// One server of a connection string.
 #[derive(Clone)]
@@ -49,6 +50,20 @@ pub fn hosts(conninfo: &str, home: Option<&Path>) -> Result<Vec<PgHost>> {
     let conninfo = Conninfo::parse(conninfo, home)?;
     let one = |host: &Host| PgHost { host: host.clone(), conninfo: conninfo.clone() };
     Ok(conninfo.hosts.iter().map(one).collect())
+}
+
+/// Connects to servers over sockets of this machine.
+#[derive(Debug, Clone, Default)]
+pub struct PgConnector {
+    /// Where `.pgpass` is looked for.
+    pub home: Option<PathBuf>,
+}
+
+impl Connector for PgConnector {
+    fn hosts(&self, conninfo: &str) -> Result<Vec<Arc<dyn Postgres>>> {
+        let hosts = hosts(conninfo, self.home.as_deref())?;
+        Ok(hosts.into_iter().map(|host| Arc::new(host) as Arc<dyn Postgres>).collect())
+    }
 }
 
 impl PgHost {
@@ -69,6 +84,12 @@ impl fmt::Debug for PgHost {
 impl Postgres for PgHost {
     fn describe(&self) -> String {
         format!("{} dbname={}", self.host, self.conninfo.dbname)
+    }
+
+    fn in_database(&self, database: &str) -> Arc<dyn Postgres> {
+        let mut other = self.clone();
+        other.conninfo.dbname = database.to_owned();
+        Arc::new(other)
     }
 
     async fn session(&self, application: &str) -> Result<Box<dyn Session>> {

@@ -86,7 +86,7 @@ pub async fn read_facts(session: &mut dyn Session) -> Result<ServerFacts> {
                pg_is_in_recovery(), c.timeline_id, \
                current_setting('data_directory', true), current_setting('config_file', true), \
                current_setting('hba_file', true), current_setting('ident_file', true), \
-               current_setting('synchronous_standby_names') \
+               current_setting('synchronous_standby_names'), i.blocks_per_segment \
                from pg_control_system() s, pg_control_init() i, pg_control_checkpoint() c";
     let rows = session.query(sql).await.attempt(|| "ask the server what it is".to_owned())?;
     let row = rows.first().ok_or_else(|| Error::failed("the server answered nothing"))?;
@@ -102,6 +102,7 @@ pub async fn read_facts(session: &mut dyn Session) -> Result<ServerFacts> {
             version_num,
             wal_segment_size: SegmentSize::try_from(field::<u64>(row, 2)?)?,
             block_size: field(row, 3)?,
+            blocks_per_segment: field(row, 12)?,
             data_checksums: field::<u32>(row, 4)? != 0,
         },
         in_recovery: field::<String>(row, 5)? == "t",
