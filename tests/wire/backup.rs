@@ -9,6 +9,7 @@ use fenice::model::Timeline;
 use fenice::ports::postgres::{BackupEvent, BackupRequest, Postgres, Walsender};
 
 use super::{host, walsender};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Cluster, Scratch, available_versions, run};
 
 fn request() -> BackupRequest {
@@ -165,18 +166,19 @@ async fn a_connection_cut_anywhere_is_never_a_success() {
     let port = cluster.port();
     cluster.psql("postgres", "create role ops login replication password 'pw'");
     // Known first: how much a whole backup is.
-    let whole = super::fake::Relay::start(port, None);
+    let whole = Proxy::to(port);
     let conninfo =
         |port: u16| format!("host=127.0.0.1 port={port} user=ops password=pw sslmode=disable");
-    let mut walsender = host(&conninfo(whole.port)).walsender("x").await.unwrap();
+    let mut walsender = host(&conninfo(whole.port())).walsender("x").await.unwrap();
     walsender.start_backup(&request()).await.unwrap();
     take(walsender.as_mut()).await.unwrap();
     drop(walsender);
-    let total = whole.passed();
+    let total = whole.passed_bytes();
     assert!(total > 20 << 20);
     for cut in [total / 10, total / 2, total - 20_000, total - 5_000] {
-        let relay = super::fake::Relay::start(port, Some(cut));
-        let mut walsender = host(&conninfo(relay.port)).walsender("x").await.unwrap();
+        let line = Proxy::to(port);
+        line.set(Fault::CutAfterBytes(cut));
+        let mut walsender = host(&conninfo(line.port())).walsender("x").await.unwrap();
         walsender.start_backup(&request()).await.unwrap();
         let error = take(walsender.as_mut()).await.unwrap_err();
         assert_eq!(error.retry(), fenice::error::Retry::Later, "{error:?}");

@@ -1,9 +1,7 @@
 //! Servers that break the protocol: each is an error that comes soon, never a panic.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
@@ -222,43 +220,5 @@ proptest! {
                 }
             }
         });
-    }
-}
-
-/// Passes bytes of one connection on, and may close it after so many from the server.
-pub(super) struct Relay {
-    pub port: u16,
-    passed: Arc<AtomicU64>,
-}
-
-impl Relay {
-    pub fn start(server: u16, cut_after_bytes: Option<u64>) -> Relay {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let passed = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&passed);
-        thread::spawn(move || {
-            let Ok((client, _)) = listener.accept() else { return };
-            let upstream = TcpStream::connect(("127.0.0.1", server)).unwrap();
-            let (mut from, mut to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
-            thread::spawn(move || std::io::copy(&mut from, &mut to));
-            let limit = cut_after_bytes.unwrap_or(u64::MAX);
-            let (mut from, mut to) = (upstream, client);
-            let mut piece = [0; 4096];
-            while counter.load(Ordering::Relaxed) < limit {
-                let Ok(read @ 1..) = from.read(&mut piece) else { break };
-                if to.write_all(&piece[..read]).is_err() {
-                    break;
-                }
-                counter.fetch_add(read as u64, Ordering::Relaxed);
-            }
-            let _ = from.shutdown(std::net::Shutdown::Both);
-            let _ = to.shutdown(std::net::Shutdown::Both);
-        });
-        Relay { port, passed }
-    }
-
-    pub fn passed(&self) -> u64 {
-        self.passed.load(Ordering::Relaxed)
     }
 }

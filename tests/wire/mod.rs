@@ -1,4 +1,5 @@
 //! The PostgreSQL client against real servers.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
 
 mod backup; // base backups, whole or an error
 mod conninfo; // connection strings, password files

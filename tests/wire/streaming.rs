@@ -114,7 +114,7 @@ async fn waits_are_kept_and_keepalives_come() {
     }
     assert!(quiet > 0 && asked > 0, "{quiet} {asked}");
     // Many short waits lose nothing of what comes meanwhile.
-    let _bench_tables = cluster.pgbench_init(1);
+    cluster.pgbench_init(1);
     let end = flushed(&cluster);
     let mut at = None;
     let start = Instant::now();
