@@ -48,6 +48,10 @@ async fn a_promotion_ends_the_timeline_at_its_switch() {
         assert_eq!(end, Streamed::TimelineEnded { next: Timeline(2), switch });
         assert_eq!(reached, switch, "all of the old timeline came");
 
+        // Whoever comes late gets all of the old timeline too, and the same end.
+        walsender.start(None, from, Timeline(1)).await.unwrap();
+        assert_eq!(until_the_end(walsender.as_mut(), from).await, (switch, end.clone()));
+
         // Asked for what lies after its end, the old timeline says the same at once.
         walsender.start(None, switch, Timeline(1)).await.unwrap();
         let (_, again) = until_the_end(walsender.as_mut(), switch).await;
