@@ -1,6 +1,6 @@
-//! Connection strings: `key=value` pairs by libpq's rules (PostgreSQL manual, "Connection Strings"
-//! and "Parameter Key Words"). Unlike libpq: no URIs, no service files, no environment, `user` must
-//! be given, and a wait without end cannot be asked for. A key that is not supported is an error.
+//! What a connection string means (PostgreSQL manual, "Parameter Key Words"). Unlike libpq: no
+//! service files, no environment, `user` must be given, and a wait without end cannot be asked
+//! for. A key that is not supported is an error.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::adapters::postgres::pairs::parse_pairs;
 use crate::error::{Error, Kind, Result};
 
 const DEFAULT_PORT: u16 = 5432;
@@ -123,59 +124,6 @@ fn bad(problems: &[String]) -> Error {
     let list = problems.join("; ");
     Error::new(Kind::Config, format!("the connection string cannot be used: {list}"))
         .hint("Write it as libpq does: host=db.example.org port=5432 user=fenice dbname=postgres.")
-}
-
-/// Splits into pairs: blanks around `=` are allowed, values may stand in single quotes, a
-/// backslash makes the next character plain; a key given twice counts where it is last.
-///
-/// # Errors
-/// What is wrong with the text; never a value, which may be a password.
-pub fn parse_pairs(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        return Err("URIs are not supported".to_owned());
-    }
-    if text.contains('\0') {
-        return Err("it contains a zero byte".to_owned());
-    }
-    let mut rest = text.trim_start_matches(is_blank);
-    let mut pairs = Vec::new();
-    while !rest.is_empty() {
-        let end = rest.find(|c| c == '=' || is_blank(c)).unwrap_or(rest.len());
-        let (key, after) = rest.split_at(end);
-        let Some(value) = after.trim_start_matches(is_blank).strip_prefix('=') else {
-            let number = pairs.len() + 1;
-            return Err(format!("there is no `=` after word {number}"));
-        };
-        if key.is_empty() {
-            return Err("there is a `=` without a key".to_owned());
-        }
-        let (value, after) = take_value(value.trim_start_matches(is_blank))
-            .ok_or_else(|| format!("the quoted value of `{key}` does not end"))?;
-        pairs.push((key.to_owned(), value));
-        rest = after.trim_start_matches(is_blank);
-    }
-    Ok(pairs)
-}
-
-/// What C's `isspace` says.
-fn is_blank(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
-}
-
-/// The value at the start of `text` and what follows it; `None` if a quote stays open.
-fn take_value(text: &str) -> Option<(String, &str)> {
-    let quoted = text.starts_with('\'');
-    let mut value = String::new();
-    let mut chars = text.char_indices().skip(usize::from(quoted));
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => value.extend(chars.next().map(|(_, plain)| plain)),
-            '\'' if quoted => return Some((value, &text[at + 1..])),
-            blank if !quoted && is_blank(blank) => return Some((value, &text[at..])),
-            other => value.push(other),
-        }
-    }
-    if quoted { None } else { Some((value, "")) }
 }
 
 /// The values as written, before any is checked.

@@ -4,6 +4,7 @@
 //! purpose: connection pools, prepared statements, GSSAPI, the environment variables of libpq.
 
 pub mod conninfo;
+pub mod pairs;
 pub mod passfile;
 
 mod auth;

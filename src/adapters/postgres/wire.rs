@@ -50,6 +50,9 @@ pub(super) struct Wire {
     trusted: bool,
     /// False while a command runs, and for ever once one broke off half way.
     ready: bool,
+    /// True while a message is being written; if that was abandoned, what follows would be
+    /// taken for the rest of it.
+    writing: bool,
     parameters: BTreeMap<String, String>,
 }
 
@@ -62,6 +65,7 @@ impl Wire {
             peer,
             trusted: false,
             ready: false,
+            writing: false,
             parameters: BTreeMap::new(),
         }
     }
@@ -147,16 +151,23 @@ impl Wire {
         &mut self,
         build: impl FnOnce(&mut BytesMut) -> io::Result<()>,
     ) -> Result<()> {
+        if self.writing {
+            return Err(self.lost(io::Error::other("a message was left half written")));
+        }
         self.outbox.clear();
         if let Err(cause) = build(&mut self.outbox) {
             return Err(Error::usage("the message cannot be sent").because(cause));
         }
+        self.writing = true;
         let sent = timeout(WRITE_WAIT, async {
             self.stream.write_all(&self.outbox).await?;
             self.stream.flush().await
         });
         match sent.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.writing = false;
+                Ok(())
+            }
             Ok(Err(cause)) => Err(self.lost(cause)),
             Err(_) => Err(self.lost(io::ErrorKind::TimedOut.into())),
         }
@@ -170,6 +181,7 @@ impl Wire {
         if !self.ready {
             let what = format!("the session with {} cannot take a command", self.peer);
             return Err(Error::failed(what)
+                .later()
                 .hint("It ended, or was left in the middle of another; make a new session."));
         }
         if sql.contains('\0') {
