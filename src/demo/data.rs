@@ -291,7 +291,8 @@ FROM {numbers} JOIN registro.pupils p ON p.id = 1 + (n - 1) / {per} ORDER BY n;\
             subject = pick(&array(SUBJECTS.iter().map(|(code, _)| *code)), SUBJECTS.len(), 2),
             day = school_day(8),
             remark = pick(&array(REMARKS.iter().copied()), REMARKS.len(), 11),
-            numbers = self.numbers("marks", self.size.pupils() * u64::from(self.size.marks_per_pupil)),
+            numbers =
+                self.numbers("marks", self.size.pupils() * u64::from(self.size.marks_per_pupil)),
             per = self.size.marks_per_pupil,
         )
     }

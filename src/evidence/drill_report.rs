@@ -359,8 +359,7 @@ impl DrillReport {
             self.objectives.technical = None;
         }
         self.reasons = self.reasons_against();
-        self.verdict =
-            if self.reasons.is_empty() { Verdict::Passed } else { Verdict::Failed };
+        self.verdict = if self.reasons.is_empty() { Verdict::Passed } else { Verdict::Failed };
         self
     }
 
@@ -433,10 +432,7 @@ mod seconds_or_null {
 
     use crate::model::Span;
 
-    pub(super) fn serialize<S: Serializer>(
-        span: &Option<Span>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(span: &Option<Span>, to: S) -> Result<S::Ok, S::Error> {
         match span {
             Some(span) => to.serialize_some(&span.as_seconds()),
             None => to.serialize_none(),

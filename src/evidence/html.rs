@@ -3,7 +3,7 @@
 use askama::Template;
 
 use crate::evidence::drill_report::DrillReport;
-use crate::evidence::plain::Tone;
+use crate::evidence::plain::{Tone, clean};
 use crate::evidence::timeline_svg::{Drawings, draw};
 use crate::evidence::view::{Body, Origin, View, view};
 use crate::evidence::words::{Words, fill};
@@ -17,7 +17,10 @@ pub fn render(report: &DrillReport, words: &Words) -> String {
         drawings: draw(report, words),
         footer: fill(
             words.subline,
-            &[&report.identity.drill_id, &format!("Fenice {}", report.identity.tool_version)],
+            &[
+                &clean(&report.identity.drill_id),
+                &format!("{} {}", words.product, clean(&report.identity.tool_version)),
+            ],
         ),
     };
     #[expect(clippy::expect_used, reason = "writing to a string, from text")]

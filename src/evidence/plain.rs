@@ -171,9 +171,10 @@ impl Table {
         let available = width.saturating_sub(gaps);
         while widths.iter().sum::<usize>() > available {
             let widest = |wrapping: bool| {
-                let open = widths.iter().enumerate().filter(|(i, w)| {
-                    **w > NARROWEST && (!wrapping || self.columns[*i].wraps)
-                });
+                let open = widths
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, w)| **w > NARROWEST && (!wrapping || self.columns[*i].wraps));
                 open.max_by_key(|(_, w)| **w).map(|(i, _)| i)
             };
             let Some(i) = widest(true).or_else(|| widest(false)) else { break };

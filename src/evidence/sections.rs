@@ -118,7 +118,11 @@ fn times(report: &DrillReport, words: &Words) -> Body {
     let technical = report.objectives.technical.filter(|_| achieved);
     Body::Facts(vec![
         fact(labels.t_disrupt, instant(times.t_disrupt), Origin::Configured),
-        fact(labels.allowance, report.objectives.detection_allowance.to_string(), Origin::Configured),
+        fact(
+            labels.allowance,
+            report.objectives.detection_allowance.to_string(),
+            Origin::Configured,
+        ),
         fact(labels.t_declare, instant(times.t_declare), seen),
         instant_or_absent(labels.t_service, times.t_service.filter(|_| achieved)),
         technical.map_or_else(
@@ -165,9 +169,7 @@ fn heartbeats(beats: &Heartbeats, words: &Words) -> Body {
     let mut facts = vec![
         match newest {
             Some(text) => fact(labels.newest_heartbeat, text, Origin::Measured),
-            None => {
-                toned(labels.newest_heartbeat, states.none_given, Tone::Bad, Origin::Measured)
-            }
+            None => toned(labels.newest_heartbeat, states.none_given, Tone::Bad, Origin::Measured),
         },
         fact(labels.heartbeats_read, count(beats.counted), Origin::Measured),
         answer(labels.contiguous, beats.contiguous),
@@ -197,7 +199,6 @@ fn checks(checks: &[Check], words: &Words) -> Body {
     let columns = vec![
         Column::word(heads.result),
         Column::text(heads.check),
-        Column::word(heads.required),
         Column::text(heads.expected),
         Column::text(heads.actual),
         Column::number(heads.duration),
@@ -206,8 +207,10 @@ fn checks(checks: &[Check], words: &Words) -> Body {
     let rows = checks.iter().map(|check| Row {
         cells: vec![
             verdict(check.verdict, check.mandatory, words),
-            Cell::plain(format!("{} {}", clean(&check.id), clean(&check.name))),
-            Cell::plain(if check.mandatory { states.mandatory } else { states.optional }),
+            Cell::plain(fill(
+                if check.mandatory { states.mandatory_check } else { states.optional_check },
+                &[&clean(&check.id), &clean(&check.name)],
+            )),
             shown(&check.expected),
             shown(&check.actual),
             Cell::plain(span_or(check.duration, "–")),
@@ -242,7 +245,9 @@ fn pages(pages: Option<&Pages>, words: &Words) -> Body {
     let (labels, states) = (&words.labels, &words.states);
     let Some(pages) = pages else { return Body::Nothing(states.pages_not_read.to_owned()) };
     let damaged = match (pages.checkable, pages.damaged) {
-        (false, _) => toned(labels.pages_damaged, states.not_checkable, Tone::Warn, Origin::Measured),
+        (false, _) => {
+            toned(labels.pages_damaged, states.not_checkable, Tone::Warn, Origin::Measured)
+        }
         (true, 0) => toned(labels.pages_damaged, states.none_given, Tone::Good, Origin::Measured),
         (true, n) => toned(labels.pages_damaged, count(n), Tone::Bad, Origin::Measured),
     };
@@ -262,8 +267,7 @@ fn notes(notes: &[String], words: &Words) -> Body {
 }
 
 fn findings(report: &DrillReport, words: &Words) -> Body {
-    let columns =
-        vec![Column::word(words.columns.severity), Column::text(words.columns.finding)];
+    let columns = vec![Column::word(words.columns.severity), Column::text(words.columns.finding)];
     let rows = report.findings.iter().map(|finding| {
         let tone = match finding.severity {
             Severity::Low => Tone::Plain,

@@ -288,8 +288,7 @@ fn marks(report: &DrillReport, scale: &Scale, words: &Words) -> Vec<Mark> {
     // Without an achieved recovery time there is no proven service to mark.
     let service = times.t_service.filter(|_| objectives.rto.achieved().is_some());
     marks.extend(service.map(|at| mark("service", scale.at(after(at)), chart.service)));
-    let limit =
-        objectives.rto.target.as_seconds() - objectives.detection_allowance.as_seconds();
+    let limit = objectives.rto.target.as_seconds() - objectives.detection_allowance.as_seconds();
     if (0.0..=scale.end_seconds).contains(&limit) {
         let text = fill(chart.target, &[&objectives.rto.target.to_string()]);
         marks.push(Mark { class: "target", x: scale.at(limit), text });
@@ -374,7 +373,9 @@ mod tests {
 
     #[test]
     fn ticks_are_few_and_round() {
-        for (end, step, text) in [(41.0, 10.0, "10 s"), (2.5, 0.5, "0.5 s"), (9_000.0, 1_800.0, "30 min")] {
+        for (end, step, text) in
+            [(41.0, 10.0, "10 s"), (2.5, 0.5, "0.5 s"), (9_000.0, 1_800.0, "30 min")]
+        {
             assert_eq!(step_seconds(end), step);
             assert_eq!(tick(step), text);
         }

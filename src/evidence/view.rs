@@ -109,7 +109,8 @@ fn objective(name: &'static str, of: &Measurement, words: &Words) -> Objective {
         }
     };
     let reason = of.not_achieved_because.as_deref().map_or(states.reason_unknown.into(), clean);
-    let because = of.achieved().is_none().then(|| fill(states.not_achieved_because, &[name, &reason]));
+    let because =
+        of.achieved().is_none().then(|| fill(states.not_achieved_because, &[name, &reason]));
     let estimate = of.estimate.map_or(states.none_given.to_owned(), |span| span.to_string());
     Objective { name, target: of.target.to_string(), estimate, measured, result, because }
 }

@@ -1,8 +1,9 @@
-//! Reports: golden texts, self-contained pages, drawings that are well-formed, words never a lie.
+//! Reports, and the demo's data: golden texts, self-contained pages, drawings that are well-formed, words never a lie.
 //!
 //! `FENICE_BLESS=1` rewrites the golden texts; `FENICE_PAGES=DIR` leaves the pages to look at.
 
 mod samples;
+mod school_data;
 
 use std::path::Path;
 
@@ -88,8 +89,12 @@ fn not_achieved_shows_no_figure() {
         assert!(!face.contains(total) && !face.contains(technical), "{face}");
     }
     let passed = plain(&samples::passed());
-    assert!(passed.contains(total) && passed.contains(technical), "the test looks for the wrong figure");
-    assert!(plain(&report).contains("not achieved, because the mandatory check tables did not pass."));
+    assert!(
+        passed.contains(total) && passed.contains(technical),
+        "the test looks for the wrong figure"
+    );
+    let words = plain(&report).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("not achieved, because the mandatory check tables did not pass."));
     // A record that holds both a figure and a reason shows the reason only.
     let mut both = samples::passed();
     both.objectives.rto.not_achieved_because = Some("the probe did not answer".into());
@@ -265,5 +270,29 @@ fn entities(text: &str) -> Result<(), String> {
 fn leave_page(name: &str, page: &str) {
     if let Some(folder) = std::env::var_os("FENICE_PAGES") {
         std::fs::write(Path::new(&folder).join(format!("{name}.html")), page).unwrap();
+    }
+}
+
+#[test]
+fn the_format_page_names_every_field() {
+    fn fields(value: &serde_json::Value, into: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => map.iter().for_each(|(name, value)| {
+                into.insert(name.clone());
+                fields(value, into);
+            }),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, into)),
+            _ => {}
+        }
+    }
+    let page = include_str!("../../docs/formats/drill-report.md");
+    let mut names = std::collections::BTreeSet::new();
+    for (_, report) in all() {
+        fields(&serde_json::from_str(&json::render(&report)).unwrap(), &mut names);
+    }
+    assert!(names.len() > 60, "only {} fields", names.len());
+    for name in names {
+        let named = page.contains(&format!("`{name}`")) || page.contains(&format!("\"{name}\""));
+        assert!(named, "{name} is not explained");
     }
 }

@@ -56,7 +56,8 @@ fn identity() -> Identity {
         trigger: Trigger::Schedule,
         operator: "fenice daemon".into(),
         tool_version: "0.1.0".into(),
-        configuration_hash: "9f2c4e1b7a60d3588f1e2c9ab4d7706135e8c2f0d19b46a7e3527c80bd61f94a".into(),
+        configuration_hash: "9f2c4e1b7a60d3588f1e2c9ab4d7706135e8c2f0d19b46a7e3527c80bd61f94a"
+            .into(),
         host: "drill-01.example".into(),
     }
 }
@@ -162,7 +163,13 @@ pub(super) fn passed() -> DrillReport {
 fn checks() -> Vec<Check> {
     vec![
         check("connect", "the server accepts connections", "yes", "yes", 12),
-        check("identity", "it is the same cluster", "7432190554871203881", "7432190554871203881", 4),
+        check(
+            "identity",
+            "it is the same cluster",
+            "7432190554871203881",
+            "7432190554871203881",
+            4,
+        ),
         check("tables", "every table can be read to its end", "38 tables", "38 tables", 3_410),
         check("amcheck", "indexes agree with their tables", "no error", "no error", 2_380),
         check("probe", "a school's register can be opened", "1 class list", "1 class list", 61),
@@ -171,7 +178,13 @@ fn checks() -> Vec<Check> {
             verdict: CheckVerdict::TimedOut,
             detail: Some("statement timeout after 1 s; the statistics were not there yet".into()),
             actual: None,
-            ..check("speed", "the busiest query is as fast as in production", "under 1 s", "", 1_000)
+            ..check(
+                "speed",
+                "the busiest query is as fast as in production",
+                "under 1 s",
+                "",
+                1_000,
+            )
         },
     ]
 }
