@@ -1,4 +1,4 @@
-//! The bytes of PostgreSQL's log, 15 to 18: page headers, record headers, and the few bodies we read.
+//! The bytes of PostgreSQL's log, 15 to 18: page and record headers, and the few bodies we read.
 //!
 //! Facts from the PostgreSQL sources `access/xlog_internal.h`, `access/xlogrecord.h`,
 //! `access/xact.h`, `commands/tablespace.h`, `catalog/pg_control.h`. Integers are little-endian:

@@ -210,7 +210,7 @@ impl Scanner {
             let known = self.system_id.is_none_or(|id| id == long.system_id);
             if sizes != (self.size.bytes(), PAGE_BYTES) || !known {
                 let text = format!(
-                    "the log at {address} is of system {} with segments of {} and pages of {} bytes",
+                    "the log at {address} is of system {}, in segments of {} and pages of {} bytes",
                     long.system_id, long.segment_bytes, long.page_bytes
                 );
                 return Err(Stop::Fail(Error::failed(text)));

@@ -1,4 +1,4 @@
-//! What `wal fetch` is told during a recovery: the plan's word, never a new decision (RULES 1 to 3).
+//! What `wal fetch` is told in a recovery: the plan's word, no new decision (RULES 1 to 3).
 //!
 //! PostgreSQL asks for more than it needs, asks again, and takes *absent* for the end of the log.
 //! So absent is said only where the log provably ends or where PostgreSQL merely probes; every

@@ -1,4 +1,8 @@
 //! Recovery plans and log records: tables and properties.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy allows it in test functions, not in what they share"
+)]
 
 mod objective; // RTO and RPO
 mod recovery; // tables: switches, gaps, parts, refusals

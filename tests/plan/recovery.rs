@@ -335,7 +335,8 @@ fn the_checker_sees_what_is_wrong() {
     whole(&mut facts, 2, 7..=8);
     snapshot(&mut facts, 1, 4);
     let good = at(&facts, 9).unwrap();
-    let spoiled: [(&str, fn(&mut RecoveryPlan)); 8] = [
+    type Spoil = fn(&mut RecoveryPlan);
+    let spoiled: [(&str, Spoil); 8] = [
         ("segment dropped", |p| drop(p.segments.remove(1))),
         ("objects dropped", |p| p.segments[2].objects.clear()),
         ("parent past the switch", |p| p.segments[3].timeline = Timeline(1)),

@@ -22,8 +22,8 @@ struct World {
 fn world() -> impl Strategy<Value = World> {
     let switches = prop::collection::vec((0u64..4, 1u64..6), 1..5);
     let holes = prop::collection::vec((any::<prop::sample::Index>(), 0u8..4), 0..4);
-    let snapshots = prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 0..5);
-    let target = (0u64..4, 0u64..40, any::<bool>(), 0u32..8);
+    let snapshots = prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 0..9);
+    let target = (0u64..4, 0u64..25, any::<bool>(), 0u32..20);
     (switches, holes, snapshots, target, any::<bool>()).prop_map(
         |(switches, holes, snapshots, target, lost_history)| {
             build(&switches, &holes, &snapshots, target, lost_history)
@@ -75,7 +75,7 @@ fn build(
             last.damaged_pages = u64::from(*how == 0);
         }
     }
-    if lost_history && holes.len() == 3 {
+    if lost_history && holes.len() == 3 && switches.len() == 2 {
         facts.wal.histories.pop_last();
     }
     let target = match kind {
@@ -119,7 +119,7 @@ fn answers_are_safe(plan: &RecoveryPlan) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
     fn a_plan_is_safe_or_refused(world in world()) {
