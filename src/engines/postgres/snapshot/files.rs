@@ -18,7 +18,7 @@ use crate::repository::manifest::{
 };
 use crate::repository::vault::{NodeKind, Vault, VaultWriter};
 
-use super::super::source::{Reached, ServerFacts, field, server_time};
+use super::super::source::{Reached, ServerFacts, field, flushed_lsn, server_time};
 use super::config_files::{self, ConfigFile};
 use super::job::{Labels, OpenVault, SnapshotJob, blocking, read_backup_label, synthetic};
 use super::read::{ReadOutcome, ReadSettings, Unchanged, entry, read_all};
@@ -39,6 +39,8 @@ pub async fn take(job: &SnapshotJob, data_dir: &Path) -> Result<SnapshotManifest
         let job = job.clone();
         blocking(move || job.open_vault()).await?
     };
+    let end = flushed_lsn(session.as_mut()).await?;
+    job.log.catch_up(end).await?;
     let started_at = server_time(session.as_mut()).await?;
     let mark = host::mark(job.clock.as_ref(), data_dir);
     let id = layout::instant(started_at);

@@ -58,14 +58,22 @@ impl LogKeeper {
                 .hint("Is `fenice ship` running for this resource, and can it reach the server?"));
             }
             match self.ship_until(to, deadline).await {
-                Ok(()) => {}
+                Ok(()) if self.is_stored(timeline, from, to).await? => return Ok(()),
+                Ok(()) => trouble = format!("shipping passed {to} without storing all of it"),
                 // Another process ships: its work shows in the archive.
-                Err(error) if error.kind() == Kind::Busy => tokio::time::sleep(POLL).await,
-                Err(error) => {
-                    trouble = error.chain();
-                    tokio::time::sleep(POLL).await;
-                }
+                Err(error) if error.kind() == Kind::Busy => {}
+                Err(error) => trouble = error.chain(),
             }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Begins shipping, or catches up with the server: a snapshot is worth nothing without the
+    /// log from its very start. Nothing to do where another process ships.
+    pub async fn catch_up(&self, to: Lsn) -> Result<()> {
+        match self.ship_until(to, Instant::now() + self.patience).await {
+            Err(error) if error.kind() == Kind::Busy => Ok(()),
+            other => other,
         }
     }
 
