@@ -57,9 +57,9 @@ impl Catalog {
         let transaction = connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .attempt(what)?;
-        let version: usize =
+        let version: u32 =
             transaction.query_row("pragma user_version", [], |row| row.get(0)).attempt(what)?;
-        let Some(missing) = MIGRATIONS.get(version..) else {
+        let Some(missing) = MIGRATIONS.get(version as usize..) else {
             return Err(Error::refused(format!(
                 "the catalog {} has version {version}, this program knows {}",
                 path.display(),

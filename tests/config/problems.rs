@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use fenice::config::parse;
+use fenice::config::reference::KEYS;
 use fenice::error::{Error, Kind};
 use proptest::prelude::*;
 
@@ -177,11 +178,14 @@ proptest! {
     }
 
     #[test]
-    fn no_value_panics(row in prop::sample::select(fenice::config::reference::KEYS), value in piece()) {
+    fn no_value_panics(row in prop::sample::select(KEYS), value in piece()) {
         let line = format!("{} = {value}\n", row.name);
         let text = LEAST.replace("[policy.standard]\n", &format!("[policy.standard]\n{line}"));
-        let _ = parse(&text, "fenice.toml").map_err(|problems| problems.to_string());
-        let _ = parse(&format!("{LEAST}{line}"), "fenice.toml").map_err(|problems| problems.to_string());
+        for text in [text, format!("{LEAST}{line}")] {
+            if let Err(problems) = parse(&text, "fenice.toml") {
+                prop_assert!(problems.to_string().contains("hint: "));
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ const OLDEST_VERSION_NUM: u32 = 150_000;
 #[derive(Clone)]
 pub struct Source {
     pub resource: ResourceName,
+    /// The replication slot; the same name on every host.
+    pub slot: String,
     /// In order of preference. Never empty.
     pub hosts: Vec<Arc<dyn Postgres>>,
     /// Where the primary is, if `hosts` names standbys only.
@@ -42,7 +44,7 @@ pub struct Reached {
 }
 
 impl Source {
-    /// The name of connections and of the slot.
+    /// The name of connections (`application_name`).
     pub fn name(&self) -> String {
         self.resource.slot_name()
     }

@@ -130,10 +130,10 @@ impl Shipper {
         }
         refuse_if_synchronous(server.as_mut(), &name).await?;
         let history = self.store_histories(server.as_mut(), identity.timeline).await?;
-        self.keep_slot(host, server.as_mut(), &name).await?;
+        self.keep_slot(host, server.as_mut()).await?;
         let start = self.find_start(&history, identity.flushed).await?;
         let from = self.archive.segment_size.start_of(start.segment);
-        server.start(Some(&name), from, start.timeline).await?;
+        server.start(Some(&self.source.slot), from, start.timeline).await?;
         self.state.send_modify(|state| {
             state.trouble = None;
             state.server_end = identity.flushed;
@@ -181,17 +181,13 @@ impl Shipper {
 
     /// Makes the slot if it is not there, or again if the server let go of what it held
     /// (`max_slot_wal_keep_size`); then it reserves nothing and cannot be used.
-    async fn keep_slot(
-        &self,
-        host: &dyn Postgres,
-        server: &mut dyn Walsender,
-        name: &str,
-    ) -> Result<()> {
+    async fn keep_slot(&self, host: &dyn Postgres, server: &mut dyn Walsender) -> Result<()> {
+        let name = self.source.slot.as_str();
         match server.read_slot(name).await? {
             Some(slot) if slot.restart.is_some() => return Ok(()),
             Some(_) => {
                 let drop = format!("select pg_drop_replication_slot('{name}')");
-                let mut session = host.session(name).await?;
+                let mut session = host.session(&self.source.name()).await?;
                 session.query(&drop).await.attempt(|| format!("drop the lost slot {name}"))?;
             }
             None => {}
