@@ -160,8 +160,10 @@ proptest! {
         pairs in proptest::collection::vec(("[a-z_]{1,8}", "[^\0]{0,20}"), 0..6),
         blank in "[ \t\n]{1,3}",
     ) {
-        let text: Vec<String> =
-            pairs.iter().map(|(key, value)| format!("{key}{blank}={blank}{}", quoted(value))).collect();
+        let written = |(key, value): &(String, String)| {
+            format!("{key}{blank}={blank}{}", quoted(value))
+        };
+        let text: Vec<String> = pairs.iter().map(written).collect();
         prop_assert_eq!(parse_pairs(&text.join(&blank)).unwrap(), pairs);
     }
 

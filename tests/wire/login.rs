@@ -195,8 +195,8 @@ async fn self_signed_certificates_of_every_kind() {
             openssl(
                 scratch.path(),
                 &format!(
-                    "req -x509 -days 2 -subj /CN=localhost -nodes -newkey {kind} -keyout server.key \
-                 -out server.crt -addext subjectAltName=IP:127.0.0.1"
+                    "req -x509 -days 2 -subj /CN=localhost -nodes -newkey {kind} \
+                     -keyout server.key -out server.crt -addext subjectAltName=IP:127.0.0.1"
                 ),
             );
             for name in ["server.key", "server.crt"] {
