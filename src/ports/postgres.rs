@@ -67,6 +67,9 @@ pub trait Postgres: Send + Sync {
     /// For messages, without secrets: `host=/run/postgresql port=5432 dbname=postgres`.
     fn describe(&self) -> String;
 
+    /// The role it logs in as.
+    fn user(&self) -> String;
+
     /// The same server, another database.
     fn in_database(&self, database: &str) -> Arc<dyn Postgres>;
 

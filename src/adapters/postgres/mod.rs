@@ -86,6 +86,10 @@ impl Postgres for PgHost {
         format!("{} dbname={}", self.host, self.conninfo.dbname)
     }
 
+    fn user(&self) -> String {
+        self.conninfo.user.clone()
+    }
+
     fn in_database(&self, database: &str) -> Arc<dyn Postgres> {
         let mut other = self.clone();
         other.conninfo.dbname = database.to_owned();

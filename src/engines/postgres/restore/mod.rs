@@ -3,7 +3,9 @@
 //! `place` decides where things go, `files` writes them, `settings` is the configuration they are
 //! started with (pure), `serve` answers for the log, `fetch` is its client, `recover` is the whole.
 
+pub mod facts;
 pub mod fetch;
+pub mod files;
 pub mod place;
 pub mod serve;
 pub mod settings;
