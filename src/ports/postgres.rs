@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -66,11 +67,20 @@ pub trait Postgres: Send + Sync {
     /// For messages, without secrets: `host=/run/postgresql port=5432 dbname=postgres`.
     fn describe(&self) -> String;
 
+    /// The same server, another database.
+    fn in_database(&self, database: &str) -> Arc<dyn Postgres>;
+
     /// A session for SQL. It is named `application` (`application_name`).
     async fn session(&self, application: &str) -> Result<Box<dyn Session>>;
 
     /// A session for physical replication.
     async fn walsender(&self, application: &str) -> Result<Box<dyn Walsender>>;
+}
+
+/// Makes connections out of connection strings (libpq `key=value`).
+pub trait Connector: Send + Sync {
+    /// The servers that `conninfo` lists, in its order; nothing is connected yet.
+    fn hosts(&self, conninfo: &str) -> Result<Vec<Arc<dyn Postgres>>>;
 }
 
 /// A session for SQL. Dropping it closes the connection; the server rolls back what was open.

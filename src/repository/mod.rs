@@ -9,6 +9,7 @@ pub mod layout;
 pub mod manifest;
 pub mod seal;
 pub mod secrets;
+pub mod vault;
 pub mod wal;
 pub mod wal_codec;
 

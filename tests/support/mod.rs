@@ -4,6 +4,7 @@
 //! dropped, also by a panic. Every wait is bounded and a failure shows the server's log.
 #![allow(dead_code, unused_imports, reason = "a tool box: no single test uses all of it")]
 
+mod builder; // what a cluster shall be
 mod certificates; // a CA and a server certificate, by openssl
 mod cluster; // start, stop, kill, restart, promote
 mod command; // programs with a deadline
@@ -16,7 +17,8 @@ mod wait; // bounded polls
 
 mod tests;
 
-pub use cluster::{Builder, Cluster, Stop};
+pub use builder::Builder;
+pub use cluster::{Cluster, Stop};
 pub use command::{Finished, run};
 pub use psql::Background;
 pub use scratch::Scratch;

@@ -1,7 +1,10 @@
 //! The harness tested: what it starts works, and nothing stays.
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::proxy::{Fault, Proxy};
 use super::*;
 
 #[test]
@@ -104,4 +107,44 @@ fn the_textbooks_load() {
         let schools = cluster.psql("postgres", "select count(distinct codicescuola) from adozioni");
         assert!(schools.parse::<u64>().unwrap() > 100, "{schools} schools");
     }
+}
+
+#[test]
+fn the_proxy_passes_cuts_stalls_and_refuses() {
+    let cluster = Cluster::builder().start();
+    cluster.psql("postgres", "create role ops login password 'secret'");
+    let proxy = Proxy::to(cluster.port());
+    let conninfo = cluster
+        .tcp_conninfo("ops", "secret")
+        .replace(&format!("port={}", cluster.port()), &format!("port={}", proxy.port()));
+    let select = |rows: u32| {
+        let sql = format!("select repeat('x', 999) from generate_series(1, {rows})");
+        cluster.program("psql", &["-X", "-A", "-t", "-d", &conninfo, "-c", &sql])
+    };
+    assert_eq!(select(1000).expect_success("psql").len(), 1_000_000);
+    assert!(proxy.passed_bytes() > 1_000_000);
+
+    proxy.set(Fault::Latency(Duration::from_millis(20)));
+    let start = Instant::now();
+    assert!(select(1).success());
+    assert!(start.elapsed() >= Duration::from_millis(80), "{:?}", start.elapsed());
+
+    let before = proxy.passed_bytes();
+    proxy.set(Fault::CutAfterBytes(500_000));
+    assert!(!select(1000).success());
+    assert_eq!(proxy.passed_bytes() - before, 500_000);
+
+    proxy.set(Fault::Refuse);
+    assert!(!select(1).success());
+
+    let connections = proxy.accepted();
+    proxy.set(Fault::Stall);
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| select(1));
+        wait_for("the connection", || proxy.accepted() > connections);
+        thread::sleep(Duration::from_millis(200));
+        assert!(!answer.is_finished());
+        proxy.set(Fault::None);
+        assert!(answer.join().unwrap().success());
+    });
 }

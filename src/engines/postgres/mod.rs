@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod heartbeat;
+pub mod restore;
 pub mod ship;
 pub mod snapshot;
 pub mod source;

@@ -16,6 +16,8 @@ const OLDEST_VERSION_NUM: u32 = 150_000;
 #[derive(Clone)]
 pub struct Source {
     pub resource: ResourceName,
+    /// The replication slot; the same name on every host.
+    pub slot: String,
     /// In order of preference. Never empty.
     pub hosts: Vec<Arc<dyn Postgres>>,
     /// Where the primary is, if `hosts` names standbys only.
@@ -34,19 +36,26 @@ pub struct ServerFacts {
     pub synchronous_standby_names: String,
 }
 
+/// A server that answered.
+pub struct Reached {
+    pub host: Arc<dyn Postgres>,
+    pub session: Box<dyn Session>,
+    pub facts: ServerFacts,
+}
+
 impl Source {
-    /// The name of connections and of the slot.
+    /// The name of connections (`application_name`).
     pub fn name(&self) -> String {
         self.resource.slot_name()
     }
 
     /// A session on the first host that answers, with what that host is.
-    pub async fn session(&self) -> Result<(Box<dyn Session>, ServerFacts)> {
+    pub async fn session(&self) -> Result<Reached> {
         first_that_answers(&self.hosts, &self.name(), |_| true).await
     }
 
     /// A session on the primary: the first host not in recovery.
-    pub async fn primary_session(&self) -> Result<(Box<dyn Session>, ServerFacts)> {
+    pub async fn primary_session(&self) -> Result<Reached> {
         let all: Vec<_> = self.primary_hosts.iter().chain(&self.hosts).cloned().collect();
         let primary = first_that_answers(&all, &self.name(), |facts| !facts.in_recovery).await;
         primary.attempt(|| format!("reach the primary of {}", self.resource))
@@ -58,7 +67,7 @@ async fn first_that_answers(
     hosts: &[Arc<dyn Postgres>],
     name: &str,
     fits: impl Fn(&ServerFacts) -> bool,
-) -> Result<(Box<dyn Session>, ServerFacts)> {
+) -> Result<Reached> {
     let mut failures = Vec::new();
     for host in hosts {
         let tried = async {
@@ -67,7 +76,9 @@ async fn first_that_answers(
             Ok::<_, Error>((session, facts))
         };
         match tried.await {
-            Ok((session, facts)) if fits(&facts) => return Ok((session, facts)),
+            Ok((session, facts)) if fits(&facts) => {
+                return Ok(Reached { host: host.clone(), session, facts });
+            }
             Ok(_) => failures.push(Error::failed(format!("{} is a standby", host.describe()))),
             Err(error) => failures.push(error),
         }

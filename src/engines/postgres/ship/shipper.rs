@@ -21,6 +21,9 @@ use super::upload::{Durable, Uploads};
 
 /// The server hears from us at least this often; its own patience is `wal_sender_timeout` (60 s).
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// How soon a stored piece is noticed, and a wish to stop.
+const UPLOAD_POLL: Duration = Duration::from_millis(20);
+const STOP_POLL: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -79,7 +82,7 @@ impl Shipper {
         while !*stop.borrow() {
             let chosen = self.source.hosts[host % self.source.hosts.len()].clone();
             let stored_before = self.state.borrow().stored;
-            match self.ship_from(chosen.as_ref(), until, &mut stop).await {
+            match self.ship_from(chosen.as_ref(), until, &stop).await {
                 Ok(Ended::Done) => return Ok(()),
                 Ok(Ended::NextTimeline) => continue,
                 Err(error) if is_log_removed(&error) => {
@@ -115,7 +118,7 @@ impl Shipper {
         &self,
         host: &dyn Postgres,
         until: Until,
-        stop: &mut watch::Receiver<bool>,
+        stop: &watch::Receiver<bool>,
     ) -> Result<Ended> {
         let name = self.source.name();
         let mut server = host.walsender(&name).await?;
@@ -127,10 +130,10 @@ impl Shipper {
         }
         refuse_if_synchronous(server.as_mut(), &name).await?;
         let history = self.store_histories(server.as_mut(), identity.timeline).await?;
-        self.keep_slot(host, server.as_mut(), &name).await?;
+        self.keep_slot(host, server.as_mut()).await?;
         let start = self.find_start(&history, identity.flushed).await?;
         let from = self.archive.segment_size.start_of(start.segment);
-        server.start(Some(&name), from, start.timeline).await?;
+        server.start(Some(&self.source.slot), from, start.timeline).await?;
         self.state.send_modify(|state| {
             state.trouble = None;
             state.server_end = identity.flushed;
@@ -178,17 +181,13 @@ impl Shipper {
 
     /// Makes the slot if it is not there, or again if the server let go of what it held
     /// (`max_slot_wal_keep_size`); then it reserves nothing and cannot be used.
-    async fn keep_slot(
-        &self,
-        host: &dyn Postgres,
-        server: &mut dyn Walsender,
-        name: &str,
-    ) -> Result<()> {
+    async fn keep_slot(&self, host: &dyn Postgres, server: &mut dyn Walsender) -> Result<()> {
+        let name = self.source.slot.as_str();
         match server.read_slot(name).await? {
             Some(slot) if slot.restart.is_some() => return Ok(()),
             Some(_) => {
                 let drop = format!("select pg_drop_replication_slot('{name}')");
-                let mut session = host.session(name).await?;
+                let mut session = host.session(&self.source.name()).await?;
                 session.query(&drop).await.attempt(|| format!("drop the lost slot {name}"))?;
             }
             None => {}
@@ -287,43 +286,52 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    async fn run(&mut self, until: Until, stop: &mut watch::Receiver<bool>) -> Result<Ended> {
+    async fn run(&mut self, until: Until, stop: &watch::Receiver<bool>) -> Result<Ended> {
         loop {
+            while let Some(durable) = self.uploads.finished().await? {
+                self.note_durable(durable);
+            }
             if Instant::now() >= self.next_status {
                 self.report().await?;
             }
-            if self.is_done(until) {
-                self.drain().await?;
-                self.server.stop().await?;
-                return Ok(Ended::Done);
+            if *stop.borrow() {
+                // What was received is stored before leaving, once; the slot keeps the rest.
+                self.hand_out_part();
+                return self.leave().await;
             }
-            if self.is_part_due(until) && self.uploads.has_room() {
+            if self.is_done(until) {
+                return self.leave().await;
+            }
+            if !self.uploads.has_room() {
+                // Not reading is the back-pressure; the server hears from us all the same.
+                let trouble = self.uploads.trouble();
+                self.shipper.state.send_modify(|state| state.trouble = trouble);
+                tokio::time::sleep(UPLOAD_POLL).await;
+                continue;
+            }
+            if self.is_part_due(until) {
                 self.hand_out_part();
             }
-            let wait =
-                self.next_status.min(self.next_part).saturating_duration_since(Instant::now());
-            let reading = self.uploads.has_room();
-            tokio::select! {
-                biased;
-                durable = self.uploads.next() => self.note_durable(durable?).await?,
-                _ = stop.wait_for(|stop| *stop) => {
-                    // What was received is stored before leaving, once; the slot keeps the rest.
-                    self.hand_out_part();
-                    self.drain().await?;
-                    self.server.stop().await?;
-                    return Ok(Ended::Done);
-                }
-                event = self.server.next(wait), if reading => {
-                    if let Some(ended) = self.take(event?).await? {
-                        return Ok(ended);
-                    }
-                }
-                () = tokio::time::sleep(wait), if !reading => {
-                    let trouble = self.uploads.trouble();
-                    self.shipper.state.send_modify(|state| state.trouble = trouble);
-                }
+            // Never abandoned half-way: a change of timeline is a conversation.
+            let event = self.server.next(self.wait()).await?;
+            if let Some(ended) = self.take(event).await? {
+                return Ok(ended);
             }
         }
+    }
+
+    /// How long to listen before looking at everything else again.
+    fn wait(&self) -> Duration {
+        let idle = if self.uploads.is_empty() { STOP_POLL } else { UPLOAD_POLL };
+        let due = self.next_status.min(self.next_part).saturating_duration_since(Instant::now());
+        idle.min(due)
+    }
+
+    async fn leave(&mut self) -> Result<Ended> {
+        self.drain().await?;
+        self.report().await?;
+        self.server.stop().await?;
+        Ok(Ended::Done)
     }
 
     async fn take(&mut self, event: Streamed) -> Result<Option<Ended>> {
@@ -364,13 +372,25 @@ impl Stream<'_> {
     /// Gives a whole segment to be stored, waiting for room.
     async fn give(&mut self, piece: super::assembly::Piece) -> Result<()> {
         while !self.uploads.has_room() {
-            let patience = self.next_status.saturating_duration_since(Instant::now());
-            tokio::select! {
-                durable = self.uploads.next() => self.note_durable(durable?).await?,
-                () = tokio::time::sleep(patience) => self.report().await?,
-            }
+            self.wait_for_oldest().await?;
         }
         self.uploads.give(piece);
+        Ok(())
+    }
+
+    /// Waits for the oldest piece, but not past the time to be heard from.
+    async fn wait_for_oldest(&mut self) -> Result<()> {
+        let patience = self.next_status.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(patience, self.uploads.next()).await {
+            Ok(durable) => self.note_durable(durable?),
+            Err(_) => {
+                let trouble = self.uploads.trouble();
+                self.shipper.state.send_modify(|state| state.trouble = trouble);
+                // The stream may have ended: then there is nobody to report to.
+                drop(self.report().await);
+                self.next_status = Instant::now() + STATUS_EVERY;
+            }
+        }
         Ok(())
     }
 
@@ -395,25 +415,17 @@ impl Stream<'_> {
         }
     }
 
-    async fn note_durable(&mut self, durable: Durable) -> Result<()> {
+    fn note_durable(&mut self, durable: Durable) {
         self.durable = durable.end;
+        // The server may let go of what is stored: tell it soon.
+        self.next_status = Instant::now();
         self.shipper.publish(durable.timeline, durable.end, durable.complete_at);
-        self.report().await
     }
 
     /// Waits until all that was handed out is stored.
     async fn drain(&mut self) -> Result<()> {
         while !self.uploads.is_empty() {
-            let patience = self.next_status.saturating_duration_since(Instant::now());
-            tokio::select! {
-                durable = self.uploads.next() => {
-                    let durable = durable?;
-                    self.durable = durable.end;
-                    self.shipper.publish(durable.timeline, durable.end, durable.complete_at);
-                }
-                // The stream may have ended: then there is nobody to report to.
-                () = tokio::time::sleep(patience) => drop(self.report().await),
-            }
+            self.wait_for_oldest().await?;
         }
         Ok(())
     }

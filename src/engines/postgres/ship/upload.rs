@@ -63,6 +63,14 @@ impl Uploads {
         self.queue.push_back(tokio::spawn(store_until_done(archive, piece, trouble)));
     }
 
+    /// The oldest piece, if it is stored by now.
+    pub async fn finished(&mut self) -> Result<Option<Durable>> {
+        match self.queue.front().is_some_and(JoinHandle::is_finished) {
+            true => self.next().await.map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// Waits for the oldest piece; pending for ever if there is none. Safe to cancel.
     pub async fn next(&mut self) -> Result<Durable> {
         let Some(oldest) = self.queue.front_mut() else { return std::future::pending().await };
