@@ -85,6 +85,7 @@ impl Verdict {
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     NoRecoveryPoint,
+    NoMandatoryCheck,
     RtoNotAchieved,
     RtoMissed,
     RpoNotAchieved,
@@ -121,6 +122,12 @@ impl Measurement {
     /// The measured number, unless something says that it was not achieved.
     pub fn achieved(&self) -> Option<Span> {
         self.measured.filter(|_| self.not_achieved_because.is_none())
+    }
+
+    /// Leaves a figure or a reason, never both, and compares the figure with the target.
+    pub(super) fn settle(&mut self) {
+        self.measured = self.achieved();
+        self.met = self.measured.map(|measured| measured <= self.target);
     }
 
     pub(super) fn withdraw(&mut self, because: &str) {

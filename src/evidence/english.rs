@@ -185,6 +185,7 @@ const CHART: Chart = Chart {
 
 const REASONS: Reasons = Reasons {
     no_recovery_point: "No recovery point could be chosen.",
+    no_mandatory_check: "No mandatory check was defined, so nothing was proven.",
     rto_not_achieved: "The recovery time was not achieved.",
     rto_missed: "The recovery took longer than its target.",
     rpo_not_achieved: "The recovery point could not be dated.",

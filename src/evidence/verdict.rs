@@ -8,7 +8,8 @@ use crate::evidence::drill_report::{
 
 impl DrillReport {
     /// Derives verdict and reasons. Unknown is not passed: what could not be told counts against.
-    /// A mandatory check that did not pass withdraws the measured recovery time.
+    /// A mandatory check that did not pass, or no `t_service`, withdraws the measured recovery
+    /// time. `met` is computed here, whatever it was.
     #[must_use]
     pub fn judged(mut self) -> DrillReport {
         let open = self.checks.iter().find(|c| c.mandatory && c.verdict != CheckVerdict::Pass);
@@ -16,6 +17,11 @@ impl DrillReport {
             let because = format!("the mandatory check \"{}\" did not pass", check.id);
             self.objectives.rto.withdraw(&because);
         }
+        if self.times.t_service.is_none() {
+            self.objectives.rto.withdraw("the service was not proven");
+        }
+        self.objectives.rto.settle();
+        self.objectives.rpo.settle();
         if self.objectives.rto.achieved().is_none() {
             self.objectives.technical = None;
         }
@@ -28,6 +34,9 @@ impl DrillReport {
         let mut reasons = Vec::new();
         if self.recovery_point.is_none() {
             reasons.push(Reason::NoRecoveryPoint);
+        }
+        if !self.checks.iter().any(|check| check.mandatory) {
+            reasons.push(Reason::NoMandatoryCheck);
         }
         let Objectives { rto, rpo, .. } = &self.objectives;
         reasons.extend(against(rto, Reason::RtoNotAchieved, Reason::RtoMissed));

@@ -208,6 +208,7 @@ pub struct Chart {
 #[derive(Debug)]
 pub struct Reasons {
     pub no_recovery_point: &'static str,
+    pub no_mandatory_check: &'static str,
     pub rto_not_achieved: &'static str,
     pub rto_missed: &'static str,
     pub rpo_not_achieved: &'static str,
@@ -304,6 +305,7 @@ impl Words {
         let words = &self.reasons;
         match reason {
             Reason::NoRecoveryPoint => words.no_recovery_point.to_owned(),
+            Reason::NoMandatoryCheck => words.no_mandatory_check.to_owned(),
             Reason::RtoNotAchieved => words.rto_not_achieved.to_owned(),
             Reason::RtoMissed => words.rto_missed.to_owned(),
             Reason::RpoNotAchieved => words.rpo_not_achieved.to_owned(),

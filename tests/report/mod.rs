@@ -74,6 +74,15 @@ fn verdicts_follow_from_the_facts() {
     let mut late = samples::passed();
     late.heartbeats.newest.as_mut().unwrap().at = "2026-11-22T04:00:01Z".parse().unwrap();
     assert_eq!(late.judged().reasons, [Reason::HeartbeatAfterDisruption]);
+    let mut unchecked = samples::passed();
+    unchecked.checks.clear();
+    assert_eq!(unchecked.judged().reasons, [Reason::NoMandatoryCheck]);
+    let mut claimed = samples::passed();
+    claimed.objectives.rpo.target = fenice::model::Span::seconds(51);
+    assert_eq!(claimed.judged().reasons, [Reason::RpoMissed], "`met` is not taken on trust");
+    let mut unserved = samples::passed();
+    unserved.times.t_service = None;
+    assert_eq!(unserved.judged().reasons, [Reason::RtoNotAchieved]);
     let mut unknown = samples::passed();
     unknown.heartbeats.authentic = None;
     assert_eq!(unknown.judged().reasons, [Reason::HeartbeatsNotAuthentic]);
