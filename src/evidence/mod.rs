@@ -10,4 +10,6 @@ pub mod timeline_svg;
 pub mod view;
 pub mod words;
 
+mod english; // the first language
 mod sections; // a report's facts as sections of a view
+mod verdict; // `DrillReport::judged`

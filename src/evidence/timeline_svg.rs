@@ -170,7 +170,7 @@ fn bullet(
     drawing.bars.push(Bar { class: "track", x: 0.0, y, width: WIDTH - RIGHT, height: BAR });
     drawing.height = y + BAR + 6.0;
     let Some(span) = achieved else {
-        drawing.label("missing", 8.0, y + 11.0, chart.not_achieved);
+        drawing.label("missing", WIDTH - RIGHT + 5.0, y + 11.0, chart.not_achieved);
         return drawing;
     };
     let class = if of.met == Some(true) { "good" } else { "bad" };

@@ -1,5 +1,7 @@
 //! What every face shows of a drill report, in order, in words: the faces differ only in form.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::evidence::drill_report::{DrillReport, Measurement, Verdict};
@@ -109,8 +111,7 @@ fn objective(name: &'static str, of: &Measurement, words: &Words) -> Objective {
         }
     };
     let reason = of.not_achieved_because.as_deref().map_or(states.reason_unknown.into(), clean);
-    let because =
-        of.achieved().is_none().then(|| fill(states.not_achieved_because, &[name, &reason]));
+    let because = of.achieved().is_none().then(|| fill(states.not_achieved_because, &[&reason]));
     let estimate = of.estimate.map_or(states.none_given.to_owned(), |span| span.to_string());
     Objective { name, target: of.target.to_string(), estimate, measured, result, because }
 }
@@ -161,9 +162,15 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A length of time, or the words for none.
+/// A length of time, or the words for none; in milliseconds where hundredths would read 0.
 pub fn span_or(span: Option<Span>, otherwise: &str) -> String {
-    span.map_or(otherwise.to_owned(), |span| span.to_string())
+    match span {
+        None => otherwise.to_owned(),
+        Some(span) if span < Span(Duration::from_millis(10)) => {
+            format!("{} ms", span.0.as_millis())
+        }
+        Some(span) => span.to_string(),
+    }
 }
 
 #[cfg(test)]

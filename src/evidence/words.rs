@@ -1,4 +1,4 @@
-//! Every word the faces of a report print, one language a constant. Nothing else spells any.
+//! Every word the faces of a report print; one language a constant in a file of its own.
 //!
 //! `{}` is filled in order by [`fill`].
 
@@ -6,6 +6,8 @@ use crate::evidence::drill_report::{
     CheckVerdict, PhaseKind, PhaseOutcome, Reason, Severity, Trigger, Verdict,
 };
 use crate::evidence::view::Origin;
+
+pub use crate::evidence::english::ENGLISH;
 
 /// One language.
 #[derive(Debug)]
@@ -131,7 +133,6 @@ pub struct States {
     pub met: &'static str,
     pub missed: &'static str,
     pub not_achieved: &'static str,
-    /// Objective, reason.
     pub not_achieved_because: &'static str,
     pub reason_unknown: &'static str,
     pub none_given: &'static str,
@@ -207,6 +208,7 @@ pub struct Chart {
 #[derive(Debug)]
 pub struct Reasons {
     pub no_recovery_point: &'static str,
+    pub no_mandatory_check: &'static str,
     pub rto_not_achieved: &'static str,
     pub rto_missed: &'static str,
     pub rpo_not_achieved: &'static str,
@@ -303,6 +305,7 @@ impl Words {
         let words = &self.reasons;
         match reason {
             Reason::NoRecoveryPoint => words.no_recovery_point.to_owned(),
+            Reason::NoMandatoryCheck => words.no_mandatory_check.to_owned(),
             Reason::RtoNotAchieved => words.rto_not_achieved.to_owned(),
             Reason::RtoMissed => words.rto_missed.to_owned(),
             Reason::RpoNotAchieved => words.rpo_not_achieved.to_owned(),
@@ -318,215 +321,3 @@ impl Words {
         }
     }
 }
-
-/// The two verdicts, the answers and the sentences in English.
-pub static ENGLISH: Words = Words {
-    lang: "en",
-    product: "Fenice",
-    title: "Recovery drill report",
-    passed: "Passed",
-    failed: "Failed",
-    headline: "{}: {}",
-    subline: "Drill {}, {}",
-    passed_sentence: "The data was restored, checked and dated; both objectives are met.",
-    failed_sentence: "This drill does not prove that the data can be recovered as promised.",
-    sections: SECTIONS,
-    labels: LABELS,
-    columns: COLUMNS,
-    states: STATES,
-    chart: CHART,
-    reasons: REASONS,
-    origins: ["configured", "measured", "recorded", "estimated"],
-    origin_legend: "configured: claimed by the configuration or the operator; measured: observed \
-                    by this drill; recorded: stated by the repository's manifest; estimated: \
-                    computed beforehand.",
-    how_to_read: HOW_TO_READ,
-    signature_lines: ["Prepared by", "Reviewed by"],
-    signature_name: "Name and signature",
-    signature_date: "Date",
-};
-
-const SECTIONS: Sections = Sections {
-    objectives: "Objectives",
-    reasons: "Why it failed",
-    timeline: "Timeline",
-    identity: "The drill",
-    recovery_point: "Recovery point",
-    times: "Times",
-    phases: "Phases",
-    heartbeats: "Heartbeats",
-    checks: "Checks",
-    tables: "Rows per table",
-    pages: "Page checksums",
-    warnings: "Warnings",
-    findings: "Findings",
-    steps_not_executed: "Steps not executed",
-    teardown: "Teardown",
-    how_to_read: "How to read this report",
-    signatures: "Signatures",
-};
-
-const LABELS: Labels = Labels {
-    drill: "Drill",
-    resource: "Resource",
-    kind: "Kind",
-    scenario: "Scenario",
-    trigger: "Started",
-    operator: "Operator",
-    tool_version: "Fenice version",
-    configuration: "Configuration SHA-256",
-    host: "Host of the drill",
-    snapshot: "Snapshot",
-    snapshot_taken: "Snapshot taken",
-    snapshot_age: "Age at the disruption",
-    method: "Method",
-    requested: "Asked for",
-    server_version: "PostgreSQL version",
-    system_id: "System identifier",
-    timeline: "Timeline",
-    snapshot_lsns: "Start and stop position",
-    log_end: "End of the log used",
-    restored: "Restored",
-    fetched: "Log fetched",
-    t_disrupt: "t_disrupt, the disruption",
-    allowance: "Detection allowance",
-    t_declare: "t_declare, recovery ordered",
-    t_service: "t_service, service proven",
-    t_data: "t_data, newest heartbeat",
-    t_end: "End of the teardown",
-    technical: "Technical part of RTO",
-    newest_heartbeat: "Newest heartbeat",
-    heartbeats_read: "Heartbeats read",
-    contiguous: "No number missing",
-    holes: "Missing numbers",
-    authentic: "All signed by the source",
-    pages_read: "Pages read",
-    pages_damaged: "Pages damaged",
-    damaged_at: "Damaged at",
-};
-
-const COLUMNS: Columns = Columns {
-    objective: "Objective",
-    target: "Target",
-    estimate: "Estimate",
-    measured: "Measured",
-    result: "Result",
-    phase: "Phase",
-    start: "Start",
-    end: "End",
-    duration: "Duration",
-    check: "Check",
-    expected: "Expected",
-    actual: "Actual",
-    table: "Table",
-    expected_rows: "Estimate at snapshot",
-    actual_rows: "Counted",
-    severity: "Severity",
-    finding: "Finding",
-    step: "Step",
-    because: "Reason",
-    created: "Created",
-    removed: "Removed",
-    verified: "Verified by",
-};
-
-const STATES: States = States {
-    rto: "Recovery time (RTO)",
-    rpo: "Recovery point (RPO)",
-    met: "met",
-    missed: "missed",
-    not_achieved: "not achieved",
-    not_achieved_because: "{}: not achieved, because {}.",
-    reason_unknown: "no reason is recorded",
-    none_given: "none",
-    none: "None.",
-    nothing_restored: "nothing was restored",
-    no_recovery_point: "No recovery point was chosen.",
-    yes: "yes",
-    no: "no",
-    cannot_tell: "cannot tell",
-    mandatory_check: "{}: {} (mandatory)",
-    optional_check: "{}: {} (optional)",
-    pass: "pass",
-    fail: "fail",
-    not_run: "not run",
-    timed_out: "timed out",
-    done: "done",
-    not_checkable: "not checkable: the cluster has no checksums",
-    pages_not_read: "The pages were not read.",
-    not_removed: "not removed",
-    not_verified: "not verified",
-    low: "low",
-    medium: "medium",
-    high: "high",
-    by_schedule: "by schedule",
-    by_hand: "by hand",
-    by_incident: "in an incident",
-    hole: "{} to {}",
-    heartbeat: "number {} of {}",
-    from_to: "{} to {}",
-    bytes_in_files: "{} in {} files",
-    segments_and_parts: "{} segments, {} parts of segments",
-    estimated_rows: "about {}",
-    after_order: "{} after the order",
-    plan: "Plan",
-    restore_files: "Restore files",
-    replay_log: "Replay log",
-    start: "Start",
-    checks: "Checks",
-    teardown: "Teardown",
-};
-
-const CHART: Chart = Chart {
-    timeline_title: "Timeline of the drill",
-    timeline_text: "One bar for each phase, in seconds after recovery was ordered. \
-                    The tables of phases and times hold the same figures.",
-    rto_title: "Recovery time against its target",
-    rpo_title: "Recovery point against its target",
-    disruption: "disruption",
-    ordered: "recovery ordered",
-    service: "service proven",
-    end: "end of teardown",
-    allowance: "Detection",
-    not_to_scale: "{}, not to scale",
-    target: "target {}",
-    estimate: "estimate {}",
-    measured: "measured {}",
-    not_achieved: "not achieved",
-    failed_phase: "{}, failed",
-    legend_allowance: "detection allowance (configured)",
-    legend_technical: "technical part (measured)",
-    legend_target: "target",
-    legend_estimate: "estimate",
-};
-
-const REASONS: Reasons = Reasons {
-    no_recovery_point: "No recovery point could be chosen.",
-    rto_not_achieved: "The recovery time was not achieved.",
-    rto_missed: "The recovery took longer than its target.",
-    rpo_not_achieved: "The recovery point could not be dated.",
-    rpo_missed: "More data was lost than the target allows.",
-    check: "The mandatory check {} did not pass.",
-    table: "The rows of table {} are not as expected.",
-    not_contiguous: "The heartbeats are not known to be without a gap.",
-    not_authentic: "The heartbeats are not known to come from the source.",
-    after_disruption: "The restored data holds a heartbeat from after the disruption.",
-    pages: "Restored pages are damaged.",
-    phase: "The phase \"{}\" failed.",
-    left_behind: "The drill left something behind: {}.",
-};
-
-const HOW_TO_READ: &[&str] = &[
-    "A drill restores a copy into an isolated place, checks it, measures, and removes everything. \
-     Production is not touched.",
-    "Target, estimate and measured are three different things: what is promised, what the plan \
-     expected before, and what this drill observed. Only the last one proves anything.",
-    "Measured RTO runs from the disruption until every mandatory check has passed on the restored \
-     service. It includes the detection allowance, a configured time for noticing and deciding; \
-     the technical part is what remains without it.",
-    "Measured RPO runs from the newest heartbeat found in the restored data to the disruption. \
-     The source writes a heartbeat at a fixed interval, so the true loss is at most this figure.",
-    "\"Not achieved\" has no figure: a mandatory check failed, did not run or timed out, or the \
-     data could not be dated. What cannot be told counts as not passed.",
-    "Durations are measured with a clock that is never adjusted. Instants are in UTC.",
-];

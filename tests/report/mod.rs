@@ -1,6 +1,7 @@
-//! Reports, and the demo's data: golden texts, self-contained pages, drawings that are well-formed, words never a lie.
+//! Reports, and the demo's data: golden texts, self-contained pages, well-formed drawings.
 //!
 //! `FENICE_BLESS=1` rewrites the golden texts; `FENICE_PAGES=DIR` leaves the pages to look at.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 
 mod samples;
 mod school_data;
@@ -73,6 +74,15 @@ fn verdicts_follow_from_the_facts() {
     let mut late = samples::passed();
     late.heartbeats.newest.as_mut().unwrap().at = "2026-11-22T04:00:01Z".parse().unwrap();
     assert_eq!(late.judged().reasons, [Reason::HeartbeatAfterDisruption]);
+    let mut unchecked = samples::passed();
+    unchecked.checks.clear();
+    assert_eq!(unchecked.judged().reasons, [Reason::NoMandatoryCheck]);
+    let mut claimed = samples::passed();
+    claimed.objectives.rpo.target = fenice::model::Span::seconds(51);
+    assert_eq!(claimed.judged().reasons, [Reason::RpoMissed], "`met` is not taken on trust");
+    let mut unserved = samples::passed();
+    unserved.times.t_service = None;
+    assert_eq!(unserved.judged().reasons, [Reason::RtoNotAchieved]);
     let mut unknown = samples::passed();
     unknown.heartbeats.authentic = None;
     assert_eq!(unknown.judged().reasons, [Reason::HeartbeatsNotAuthentic]);
@@ -94,7 +104,7 @@ fn not_achieved_shows_no_figure() {
         "the test looks for the wrong figure"
     );
     let words = plain(&report).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("not achieved, because the mandatory check tables did not pass."));
+    assert!(words.contains("Not achieved, because the mandatory check \"tables\" did not pass."));
     // A record that holds both a figure and a reason shows the reason only.
     let mut both = samples::passed();
     both.objectives.rto.not_achieved_because = Some("the probe did not answer".into());
@@ -234,7 +244,7 @@ fn well_formed(text: &str, void: &[&str]) -> Result<Vec<String>, String> {
         let to = from + rest[from..].find('>').ok_or("a tag does not end")?;
         let tag = &rest[from + 1..to];
         rest = &rest[to + 1..];
-        if tag.contains('<') || tag.matches('"').count() % 2 != 0 {
+        if tag.contains('<') || !tag.matches('"').count().is_multiple_of(2) {
             return Err(format!("bad tag <{tag}>"));
         }
         let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default();

@@ -85,9 +85,27 @@ fn recovery_point() -> RecoveryPoint {
     }
 }
 
+fn times() -> Times {
+    use PhaseKind::*;
+    Times {
+        t_disrupt: at("2026-11-22T04:00:00Z"),
+        t_declare: at("2026-11-22T04:00:00Z"),
+        t_service: Some(at("2026-11-22T04:00:41.3Z")),
+        t_data: Some(at("2026-11-22T03:59:08Z")),
+        t_end: at("2026-11-22T04:00:43.4Z"),
+        phases: vec![
+            phase(Plan, "2026-11-22T04:00:00Z", "2026-11-22T04:00:00.31Z", 310),
+            phase(RestoreFiles, "2026-11-22T04:00:00.31Z", "2026-11-22T04:00:26.9Z", 26_590),
+            phase(ReplayLog, "2026-11-22T04:00:26.9Z", "2026-11-22T04:00:35.1Z", 8_200),
+            phase(Start, "2026-11-22T04:00:35.1Z", "2026-11-22T04:00:35.25Z", 150),
+            phase(Checks, "2026-11-22T04:00:35.25Z", "2026-11-22T04:00:41.3Z", 6_050),
+            phase(Teardown, "2026-11-22T04:00:41.3Z", "2026-11-22T04:00:43.4Z", 2_100),
+        ],
+    }
+}
+
 /// All is well: 25 seconds of work after a quarter of an hour granted for noticing.
 pub(super) fn passed() -> DrillReport {
-    use PhaseKind::*;
     DrillReport {
         schema: SCHEMA,
         identity: identity(),
@@ -111,21 +129,7 @@ pub(super) fn passed() -> DrillReport {
             detection_allowance: Span::seconds(900),
             technical: Some(millis(41_300)),
         },
-        times: Times {
-            t_disrupt: at("2026-11-22T04:00:00Z"),
-            t_declare: at("2026-11-22T04:00:00Z"),
-            t_service: Some(at("2026-11-22T04:00:41.3Z")),
-            t_data: Some(at("2026-11-22T03:59:08Z")),
-            t_end: at("2026-11-22T04:00:43.4Z"),
-            phases: vec![
-                phase(Plan, "2026-11-22T04:00:00Z", "2026-11-22T04:00:00.31Z", 310),
-                phase(RestoreFiles, "2026-11-22T04:00:00.31Z", "2026-11-22T04:00:26.9Z", 26_590),
-                phase(ReplayLog, "2026-11-22T04:00:26.9Z", "2026-11-22T04:00:35.1Z", 8_200),
-                phase(Start, "2026-11-22T04:00:35.1Z", "2026-11-22T04:00:35.25Z", 150),
-                phase(Checks, "2026-11-22T04:00:35.25Z", "2026-11-22T04:00:41.3Z", 6_050),
-                phase(Teardown, "2026-11-22T04:00:41.3Z", "2026-11-22T04:00:43.4Z", 2_100),
-            ],
-        },
+        times: times(),
         recovery_point: Some(recovery_point()),
         heartbeats: Heartbeats {
             newest: Some(Heartbeat { sequence: 184_213, at: at("2026-11-22T03:59:08Z") }),

@@ -1,6 +1,7 @@
 //! The demo's school database, loaded into a real server: row counts, writers, page-deep checks.
 
-use fenice::demo::data::{DataSize, TORN_WRITES_SQL, WRITES_SQL, steps, write_sql};
+use fenice::demo::data::{DataSize, steps};
+use fenice::demo::writer::{TORN_WRITES_SQL, WRITES_SQL, write_sql};
 
 use crate::support::Cluster;
 
