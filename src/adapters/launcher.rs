@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// Starts processes on this machine.
 pub struct ProcessLauncher {
     runs_as: Option<(u32, u32)>,
+    /// This program, as `restore_command` calls it.
+    program: PathBuf,
 }
 
 impl ProcessLauncher {
@@ -28,13 +30,19 @@ impl ProcessLauncher {
     /// # Errors
     /// This process is root and the machine has none of the unprivileged users.
     pub fn new() -> Result<ProcessLauncher> {
+        let own = std::env::current_exe().attempt(|| "find this program's own file".to_owned())?;
+        ProcessLauncher::with_program(own)
+    }
+
+    /// The same, where another file than the present one is `fenice`.
+    pub fn with_program(program: PathBuf) -> Result<ProcessLauncher> {
         if !rustix::process::geteuid().is_root() {
-            return Ok(ProcessLauncher { runs_as: None });
+            return Ok(ProcessLauncher { runs_as: None, program });
         }
         let passwd = fs::read_to_string("/etc/passwd").attempt(|| "read /etc/passwd".to_owned())?;
         let found = UNPRIVILEGED.iter().find_map(|name| user_in(&passwd, name));
         match found {
-            Some(user) => Ok(ProcessLauncher { runs_as: Some(user) }),
+            Some(user) => Ok(ProcessLauncher { runs_as: Some(user), program }),
             None => Err(Error::failed("there is no user to run PostgreSQL as")
                 .hint("PostgreSQL refuses to run as root: run Fenice as another user, or make a user `postgres`.")),
         }
@@ -113,12 +121,12 @@ impl Launcher for ProcessLauncher {
     }
 
     fn own_program(&self, dir: &Path) -> Result<PathBuf> {
-        let own = std::env::current_exe().attempt(|| "find this program's own file".to_owned())?;
-        let Some((uid, gid)) = self.runs_as else { return Ok(own) };
+        let own = &self.program;
+        let Some((uid, gid)) = self.runs_as else { return Ok(own.clone()) };
         // As root this program may lie where the unprivileged user cannot reach it.
         let copy = dir.join("fenice");
         let what = || format!("copy {} to {}", own.display(), copy.display());
-        fs::copy(&own, &copy).attempt(what)?;
+        fs::copy(own, &copy).attempt(what)?;
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).attempt(what)?;
         chown(&copy, Some(uid), Some(gid)).attempt(what)?;
         Ok(copy)

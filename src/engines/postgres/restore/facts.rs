@@ -33,11 +33,7 @@ pub fn pin_listing(repository: &Repository, resource: &ResourceName) -> Result<V
 }
 
 /// Reads what is stored, as far as `listing` names it.
-pub fn read(
-    repository: &Repository,
-    resource: &ResourceName,
-    listing: &[Entry],
-) -> Result<Stored> {
+pub fn read(repository: &Repository, resource: &ResourceName, listing: &[Entry]) -> Result<Stored> {
     let registered = cluster::registered(repository, resource)?.cluster;
     let archive = cluster::archive(repository, resource, &registered, COMPRESSION_FOR_READING);
     let below = |prefix: String| listing.iter().filter(move |e| e.key.starts_with(&prefix));

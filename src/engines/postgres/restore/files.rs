@@ -59,7 +59,8 @@ impl FilesRestore<'_> {
                 NodeKind::Dir { .. } => self.make_directory(&to, &node, &mut directories)?,
                 NodeKind::Symlink { .. } => self.make_link(&path, &to)?,
                 NodeKind::File { size, content } => {
-                    let file = RestoreFile { path: path.clone(), size: *size, content: content.clone() };
+                    let file =
+                        RestoreFile { path: path.clone(), size: *size, content: content.clone() };
                     match path == Path::new(CONTROL) {
                         true => control = Some((file, to, node.permissions)),
                         false => {
@@ -162,7 +163,8 @@ impl FilesRestore<'_> {
             });
             let restored = self.vault.restore(index, files, sink, settings);
             sink.large = None;
-            let synced = syncer.join().map_err(|_| Error::failed("the flushing thread panicked"))?;
+            let synced =
+                syncer.join().map_err(|_| Error::failed("the flushing thread panicked"))?;
             // The sink's own failure is often the consequence of the flusher's.
             synced.and(restored)
         })
@@ -200,7 +202,10 @@ impl FileSink<'_> {
 
     fn open(&self, file: usize) -> std::io::Result<File> {
         let path = &self.paths[file];
-        let opened = OpenOptions::new().write(true).create(true).truncate(false)
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
             .mode(self.modes[file])
             .open(path)?;
         if let Some((uid, gid)) = self.owner {

@@ -7,5 +7,6 @@ pub mod facts;
 pub mod fetch;
 pub mod files;
 pub mod place;
+pub mod recover;
 pub mod serve;
 pub mod settings;

@@ -18,6 +18,8 @@ pub enum Stop {
     EndOfLog,
     /// Everything before the first commit or abort stamped later (RULES 5).
     After(Timestamp),
+    /// As soon as the files are consistent.
+    Consistent,
 }
 
 /// Limits that must be at least the source's (PostgreSQL manual, "Hot Standby").
@@ -70,9 +72,10 @@ impl Start<'_> {
         let path = |name: &str| self.config_dir.join(name).display().to_string();
         let limits = self.limits;
         let target = match self.stop {
-            Stop::EndOfLog => String::new(),
+            Stop::EndOfLog | Stop::Consistent => String::new(),
             Stop::After(at) => instant(at),
         };
+        let immediate = if self.stop == Stop::Consistent { "immediate" } else { "" };
         let settings: [(&str, String); 38] = [
             ("config_file", path("postgresql.conf")),
             ("hba_file", path("pg_hba.conf")),
@@ -109,7 +112,7 @@ impl Start<'_> {
             // How far to recover. A connection before that would show what is not yet right.
             ("hot_standby", "off".to_owned()),
             ("restore_command", self.restore_command.to_owned()),
-            ("recovery_target", String::new()),
+            ("recovery_target", immediate.to_owned()),
             ("recovery_target_name", String::new()),
             ("recovery_target_lsn", String::new()),
             ("recovery_target_xid", String::new()),

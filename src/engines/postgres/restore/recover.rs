@@ -1,0 +1,409 @@
+//! A recovery from beginning to end: plan, files, log, a server that has reached its target.
+//!
+//! The order: pin what is read; files; configuration that cannot touch production; log served on
+//! a socket; server started; its log read until it is open or has failed. Nothing here decides:
+//! the plan has, and an independent checker has read it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::engines::progress::Progress;
+use crate::error::{Attempt, Error, Result};
+use crate::model::{Lsn, ResourceName};
+use crate::plan::facts::{Request, Target};
+use crate::plan::recovery::{RecoveryPlan, plan};
+use crate::ports::Clock;
+use crate::ports::postgres::{Connector, Postgres};
+use crate::ports::server::{Launcher, Server, ServerSpec, StopMode};
+use crate::ports::store::Entry;
+use crate::repository::Repository;
+use crate::repository::manifest::SnapshotManifest;
+use crate::repository::vault::restore::Restored;
+
+use super::facts::{self, Stored};
+use super::files::FilesRestore;
+use super::place::{Place, beside};
+use super::serve::WalServer;
+use super::settings::{self, Limits, Start, Stop};
+
+const TOOL_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+/// Of a unix socket's path (`unix(7)`: 108 bytes with the final zero), less PostgreSQL's own name.
+const LONGEST_SOCKET_DIR: usize = 80;
+
+/// What every recovery needs of the outside.
+#[derive(Clone)]
+pub struct Tools {
+    pub repository: Repository,
+    pub clock: Arc<dyn Clock>,
+    pub connector: Arc<dyn Connector>,
+    pub launcher: Arc<dyn Launcher>,
+    /// Where `postgres` is, for a major version.
+    pub bin_dir: PathBuf,
+    pub workers: usize,
+    pub progress: Arc<Progress>,
+}
+
+/// Files in their place, ready to be started.
+pub struct FilesInPlace {
+    pub stored: Stored,
+    pub plan: RecoveryPlan,
+    pub place: Place,
+    pub manifest: SnapshotManifest,
+    pub restored: Restored,
+}
+
+/// How a server shall be started.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    pub port: u16,
+    /// Whether it listens on 127.0.0.1 as well as on its private socket.
+    pub tcp: bool,
+    /// A role of the restored cluster that may log in.
+    pub user: String,
+    /// How long recovery may take.
+    pub patience: Duration,
+}
+
+/// A server that has reached its target and is open.
+pub struct Recovered {
+    pub server: Box<dyn Server>,
+    /// The restored server, on its private socket.
+    pub host: Arc<dyn Postgres>,
+    pub socket_dir: PathBuf,
+    pub reached: Reached,
+    pub segments_served: u64,
+}
+
+/// What recovery came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// The end of the stored log, as wanted.
+    EndOfLog,
+    /// The first commit or abort after the target.
+    Target(Timestamp),
+    /// No commit or abort after the target is in the log; all of it was replayed.
+    EndOfLogBefore(Timestamp),
+}
+
+/// Reads what is stored and plans; the checker has the last word.
+pub fn plan_recovery(
+    tools: &Tools,
+    resource: &ResourceName,
+    listing: &[Entry],
+    request: &Request,
+) -> Result<(Stored, RecoveryPlan)> {
+    let stored = facts::read(&tools.repository, resource, listing)?;
+    let planned = plan(&stored.facts, request, tools.clock.now()).map_err(Error::from)?;
+    let problems = crate::plan::check::check(&planned, &stored.facts);
+    match problems.is_empty() {
+        true => Ok((stored, planned)),
+        false => Err(Error::refused("the recovery plan is unsafe").because(problems.join("; "))),
+    }
+}
+
+/// Restores the files of a plan into `target`.
+pub fn restore_files(
+    tools: &Tools,
+    stored: Stored,
+    plan: RecoveryPlan,
+    target: &Path,
+    tablespaces: &BTreeMap<u32, PathBuf>,
+) -> Result<FilesInPlace> {
+    tools.progress.enter("restoring files");
+    let manifest = stored.manifest(&plan.snapshot.id)?.clone();
+    let place = Place::choose(target, &manifest.tablespaces, tablespaces)?;
+    let vault = facts::open_vault(&tools.repository, &manifest)?;
+    let owner = tools.launcher.runs_as();
+    make_side(&place, owner)?;
+    let work = FilesRestore {
+        vault: &vault,
+        manifest: &manifest,
+        place: &place,
+        owner,
+        workers: tools.workers,
+        progress: &tools.progress,
+    };
+    let restored = work.run()?;
+    if (restored.files, restored.bytes) != (manifest.files, manifest.bytes) {
+        return Err(Error::failed(format!(
+            "{} files with {} bytes were restored, the manifest names {} with {}",
+            restored.files, restored.bytes, manifest.files, manifest.bytes
+        )));
+    }
+    make_harmless(&place, owner)?;
+    Ok(FilesInPlace { stored, plan, place, manifest, restored })
+}
+
+fn make_side(place: &Place, owner: Option<(u32, u32)>) -> Result<()> {
+    for dir in [place.side.clone(), place.config_dir(), place.source_config_dir()] {
+        let what = || format!("make the directory {}", dir.display());
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&dir).attempt(what)?;
+        if let Some((uid, gid)) = owner {
+            chown(&dir, Some(uid), Some(gid)).attempt(what)?;
+        }
+    }
+    let conf = place.config_dir();
+    write_owned(&conf.join("postgresql.conf"), settings::CONF, owner)?;
+    write_owned(&conf.join("pg_hba.conf"), settings::HBA, owner)?;
+    write_owned(&conf.join("pg_ident.conf"), "", owner)
+}
+
+/// Takes production's own settings out of the copy, so that it cannot reach production even when
+/// it is started by hand (RULES 4); they are kept beside it for reading.
+fn make_harmless(place: &Place, owner: Option<(u32, u32)>) -> Result<()> {
+    let auto = place.target.join("postgresql.auto.conf");
+    let kept = place.source_config_dir().join("postgresql.auto.conf");
+    if auto.exists() {
+        fs::rename(&auto, &kept)
+            .or_else(|_| fs::copy(&auto, &kept).map(drop))
+            .attempt(|| format!("move {} away", auto.display()))?;
+    }
+    let safe = "# Written by Fenice: production's own settings are in the .fenice directory\n\
+                # beside this one (source-config/postgresql.auto.conf).\n\
+                archive_mode = off\narchive_command = ''\nprimary_conninfo = ''\n\
+                primary_slot_name = ''\nsynchronous_standby_names = ''\n";
+    write_owned(&auto, safe, owner)?;
+    write_owned(&place.target.join("recovery.signal"), "", owner)
+}
+
+fn write_owned(path: &Path, text: &str, owner: Option<(u32, u32)>) -> Result<()> {
+    let what = || format!("write {}", path.display());
+    fs::write(path, text).attempt(what)?;
+    match owner {
+        Some((uid, gid)) => chown(path, Some(uid), Some(gid)).attempt(what),
+        None => Ok(()),
+    }
+}
+
+impl FilesInPlace {
+    /// Begins to serve the log; returns with it the `restore_command`.
+    pub fn serve(&self, tools: &Tools) -> Result<(WalServer, String)> {
+        let dir = self.place.socket_dir()?;
+        if let Some((uid, gid)) = tools.launcher.runs_as() {
+            chown(&dir, Some(uid), Some(gid)).attempt(|| format!("give {} away", dir.display()))?;
+        }
+        let socket = dir.join("wal.sock");
+        let server = WalServer::start(self.stored.archive.clone(), self.plan.clone(), &socket)?;
+        if let Some((uid, gid)) = tools.launcher.runs_as() {
+            chown(&socket, Some(uid), Some(gid))
+                .attempt(|| format!("give {} away", socket.display()))?;
+        }
+        let program = tools.launcher.own_program(&self.place.side)?;
+        let word = |path: &Path| settings::shell_word(&path.display().to_string());
+        let command = format!("{} wal fetch --socket {} '%f' '%p'", word(&program), word(&socket));
+        Ok((server, command))
+    }
+
+    /// What the server must be started with.
+    pub fn spec(
+        &self,
+        tools: &Tools,
+        start: &StartRequest,
+        stop: Stop,
+        restore_command: &str,
+    ) -> Result<ServerSpec> {
+        let limits = read_limits(tools, &self.place)?;
+        let settings = Start {
+            config_dir: &self.place.config_dir(),
+            socket_dir: &self.place.socket_dir()?,
+            port: start.port,
+            tcp: start.tcp,
+            limits,
+            restore_command,
+            timeline: self.plan.history.timeline,
+            stop,
+        }
+        .settings();
+        Ok(ServerSpec {
+            bin_dir: tools.bin_dir.clone(),
+            data_dir: self.place.target.clone(),
+            settings,
+            log_file: self.place.log_file(),
+        })
+    }
+
+    /// Starts the server and waits until it is open at its target.
+    ///
+    /// # Errors
+    /// It ended or did not open in time; the reason is taken from its log. It is stopped then.
+    pub async fn recover(&self, tools: &Tools, start: &StartRequest) -> Result<Recovered> {
+        tools.progress.enter("replaying the log");
+        let (wal_server, command) = self.serve(tools)?;
+        let target = match &self.plan.target {
+            Target::At(at) => Some(*at),
+            Target::Latest | Target::Consistent { .. } => None,
+        };
+        let deadline = Instant::now() + start.patience;
+        let stop = match &self.plan.target {
+            Target::Latest => Stop::EndOfLog,
+            Target::At(at) => Stop::After(*at),
+            Target::Consistent { .. } => Stop::Consistent,
+        };
+        let opened = self.start_and_wait(tools, start, stop, &command, deadline, &wal_server).await;
+        let (server, host, reached) = match (opened, target) {
+            (Ok((server, host)), None) => (server, host, Reached::EndOfLog),
+            (Ok((server, host)), Some(at)) => (server, host, Reached::Target(at)),
+            (Err(Unopened::TargetNotReached), Some(at)) if !self.plan.stops_before_gap => {
+                // PostgreSQL alone ends FATAL here (RULES 5): nothing later is in the log.
+                let all = Stop::EndOfLog;
+                let (server, host) = self
+                    .start_and_wait(tools, start, all, &command, deadline, &wal_server)
+                    .await
+                    .map_err(Error::from)?;
+                (server, host, Reached::EndOfLogBefore(at))
+            }
+            (Err(unopened), _) => return Err(unopened.into()),
+        };
+        let socket_dir = self.place.socket_dir()?;
+        let segments_served = wal_server.served().segments;
+        Ok(Recovered { server, host, socket_dir, reached, segments_served })
+    }
+
+    async fn start_and_wait(
+        &self,
+        tools: &Tools,
+        start: &StartRequest,
+        stop: Stop,
+        restore_command: &str,
+        deadline: Instant,
+        wal_server: &WalServer,
+    ) -> Result<(Box<dyn Server>, Arc<dyn Postgres>), Unopened> {
+        let spec = self.spec(tools, start, stop, restore_command)?;
+        let log_before = fs::metadata(&spec.log_file).map_or(0, |facts| facts.len());
+        let host = self.host(tools, start)?;
+        let mut server = tools.launcher.start(&spec)?;
+        loop {
+            if let Some(ended) = server.ended()? {
+                let log = read_from(&spec.log_file, log_before);
+                return Err(Unopened::from_log(ended, &log, wal_server.served().stopped));
+            }
+            if is_open(host.as_ref()).await {
+                return Ok((server, host));
+            }
+            if Instant::now() >= deadline {
+                server.stop(StopMode::Immediate, STOP_LIMIT)?;
+                return Err(Unopened::Failed(Error::failed(format!(
+                    "recovery did not end within {} s",
+                    start.patience.as_secs()
+                ))));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The restored server on its private socket.
+    pub fn host(&self, tools: &Tools, start: &StartRequest) -> Result<Arc<dyn Postgres>> {
+        let dir = self.place.socket_dir()?;
+        let quoted = |text: &str| text.replace('\\', r"\\").replace('\'', r"\'");
+        let conninfo = format!(
+            "host='{}' port={} user='{}' dbname=postgres sslmode=disable connect_timeout=5",
+            quoted(&dir.display().to_string()),
+            start.port,
+            quoted(&start.user)
+        );
+        let mut hosts = tools.connector.hosts(&conninfo)?;
+        hosts.pop().ok_or_else(|| Error::failed("there is no way to the restored server"))
+    }
+
+    /// Where the plan's log ends.
+    pub fn end(&self) -> Lsn {
+        self.plan.end
+    }
+}
+
+impl Place {
+    /// Where sockets are made: beside the target, or, where that path is too long for a socket,
+    /// in a directory of its own below `/tmp`.
+    pub fn socket_dir(&self) -> Result<PathBuf> {
+        let dir = if self.side.as_os_str().len() <= LONGEST_SOCKET_DIR {
+            self.side.clone()
+        } else {
+            let name =
+                crate::repository::wal_codec::sha256_hex(self.side.as_os_str().as_encoded_bytes());
+            beside(Path::new("/tmp/fenice"), &name[..16])
+        };
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&dir).attempt(|| format!("make the directory {}", dir.display()))?;
+        Ok(dir)
+    }
+}
+
+/// Why a server did not open.
+enum Unopened {
+    /// "recovery ended before configured recovery target was reached".
+    TargetNotReached,
+    Failed(Error),
+}
+
+impl Unopened {
+    fn from_log(ended: String, log: &str, stopped: Option<String>) -> Unopened {
+        if log.contains("recovery ended before configured recovery target was reached") {
+            return Unopened::TargetNotReached;
+        }
+        let fatal = log.lines().rev().find(|l| l.contains("FATAL:") || l.contains("PANIC:"));
+        let reason = match (stopped, fatal) {
+            (Some(stopped), _) => format!("recovery was stopped: {stopped}"),
+            (None, Some(line)) => line.trim().to_owned(),
+            (None, None) => ended,
+        };
+        Unopened::Failed(
+            Error::failed("the restored server did not open").because(reason).hint(
+                "Its log, postgres.log in the .fenice directory beside the target, tells more.",
+            ),
+        )
+    }
+}
+
+impl From<Error> for Unopened {
+    fn from(error: Error) -> Unopened {
+        Unopened::Failed(error)
+    }
+}
+
+impl From<Unopened> for Error {
+    fn from(unopened: Unopened) -> Error {
+        match unopened {
+            Unopened::Failed(error) => error,
+            Unopened::TargetNotReached => {
+                Error::failed("the log that is stored ends before the target was reached")
+            }
+        }
+    }
+}
+
+/// Whether the server answers; with `hot_standby` off it does so only after recovery.
+async fn is_open(host: &dyn Postgres) -> bool {
+    let answered = async {
+        let mut session = host.session("fenice").await?;
+        session.query("select pg_is_in_recovery()").await
+    };
+    matches!(answered.await, Ok(rows) if rows == [vec![Some("f".to_owned())]])
+}
+
+fn read_limits(tools: &Tools, place: &Place) -> Result<Limits> {
+    let program = tools.bin_dir.join("pg_controldata");
+    let arguments = [place.target.display().to_string()];
+    let output = tools.launcher.run_tool(&program, &arguments, TOOL_LIMIT)?;
+    Limits::parse(&output.stdout).ok_or_else(|| {
+        Error::failed(format!("{} did not tell the limits", program.display()))
+            .because(output.stderr)
+            .hint("Is `bin_dir` of the same major version as the source?")
+    })
+}
+
+fn read_from(path: &Path, offset: u64) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    let new = bytes.get(offset as usize..).unwrap_or_default();
+    String::from_utf8_lossy(new).into_owned()
+}
