@@ -1,1 +1,3 @@
 //! One suite a port, run over every adapter.
+
+mod store;
