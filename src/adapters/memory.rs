@@ -108,7 +108,8 @@ impl Store for MemoryStore {
             None => return Err(Error::failed(format!("`{prefix}` is not a prefix to list"))),
         }
         let objects = self.objects();
-        let below = objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        let below =
+            objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
         let entry = |(key, object): (&String, &Object)| Entry {
             key: key.clone(),
             bytes: object.body.len() as u64,

@@ -127,11 +127,8 @@ fn every_read_of_a_restore_failing_is_an_error() {
             let faulty = Arc::new(FaultyStore::new(&base, fault, at));
             let through: Arc<dyn Store> = faulty.clone();
             let restored = || {
-                let opened = fenice::repository::vault::Vault::open(
-                    through,
-                    PREFIX,
-                    &model::password(),
-                )?;
+                let opened =
+                    fenice::repository::vault::Vault::open(through, PREFIX, &model::password())?;
                 let index = opened.load_index()?;
                 let (_, snapshot) = opened.snapshots()?.remove(0);
                 model::restore(&opened, &index, &snapshot.tree)

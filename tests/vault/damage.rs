@@ -252,7 +252,10 @@ fn an_index_with_swapped_ids_is_found_and_nothing_is_restored_from_it() {
     });
     let findings = damaged.found();
     let found = problems(&findings);
-    assert!(found.contains(&Problem::WrongHeader) && found.contains(&Problem::WrongId), "{found:?}");
+    assert!(
+        found.contains(&Problem::WrongHeader) && found.contains(&Problem::WrongId),
+        "{found:?}"
+    );
     let wrong: Vec<_> =
         findings.iter().filter(|finding| finding.problem == Problem::WrongId).collect();
     assert_eq!(wrong.len(), 2);

@@ -141,9 +141,11 @@ pub fn random_model(seed: u64, items: usize) -> Model {
 
 /// Seconds and nanoseconds that depend on the path only.
 pub fn mtime_of(path: &Path) -> Timestamp {
-    let hash = path.as_os_str().as_bytes().iter().fold(7u64, |hash, byte| {
-        hash.wrapping_mul(31).wrapping_add(u64::from(*byte))
-    });
+    let hash = path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     let second = 1_600_000_000 + (hash % 100_000_000) as i64;
     Timestamp::new(second, (hash % 1_000_000_000) as i32).unwrap()
 }
@@ -240,7 +242,8 @@ pub fn back_up(vault: &Vault, model: &Model) -> Result<Committed> {
     if vault.adopt(&index, &SystemEntropy)?.packs > 0 {
         index = vault.load_index()?;
     }
-    let writer = VaultWriter::start(vault, Arc::new(index), Arc::new(SystemEntropy), small_packs())?;
+    let writer =
+        VaultWriter::start(vault, Arc::new(index), Arc::new(SystemEntropy), small_packs())?;
     let entries = store_all(&writer, model)?;
     writer.finish(entries, promise_of(model), about())
 }

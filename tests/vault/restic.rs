@@ -182,7 +182,6 @@ fn an_unchanged_tree_costs_only_a_snapshot() {
     assert_eq!(second.tree, first.tree);
     assert_eq!((second.counts.blobs_new, second.counts.packs), (0, 0));
     assert_eq!(second.counts.bytes_read, first.counts.bytes_read);
-    let new: Vec<_> =
-        sizes("").into_keys().filter(|key| !before.contains_key(key)).collect();
+    let new: Vec<_> = sizes("").into_keys().filter(|key| !before.contains_key(key)).collect();
     assert_eq!(new.len(), usize::from(second.snapshot != first.snapshot), "{new:?}");
 }

@@ -1,10 +1,10 @@
 //! Adoption: packs that a crashed run left without an index are entered into one, so that the next
 //! run does not store their content again. Call it before a backup, under the lease.
 
+use super::Vault;
 use super::id::Id;
 use super::index::{BLOBS_PER_FILE, Index, IndexFile, IndexPack};
 use super::pack::{LENGTH_BYTES, PackedBlob, decode_header, header_bytes, pack_bytes};
-use super::Vault;
 use crate::error::{Attempt, Error, Result};
 use crate::ports::Entropy;
 

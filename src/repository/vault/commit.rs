@@ -198,11 +198,7 @@ fn check_path(path: &Path) -> Result<()> {
 
 /// Every tree and chunk must be in an index that was read from the store after all was written,
 /// in a pack that is listed with its right size; and every file be as long as its chunks.
-fn check_stored(
-    index: &Index,
-    trees: &IdSet,
-    contents: &[(PathBuf, u64, Vec<Id>)],
-) -> Result<()> {
+fn check_stored(index: &Index, trees: &IdSet, contents: &[(PathBuf, u64, Vec<Id>)]) -> Result<()> {
     let mut problems = Vec::new();
     let mut lost: BTreeMap<Id, String> = BTreeMap::new();
     for id in trees {

@@ -49,8 +49,9 @@ impl Config {
             serde_json::from_slice(text).attempt(|| "read the vault's config".into())?;
         if config.version != VERSION {
             let what = format!("the vault has format version {}, not {VERSION}", config.version);
-            return Err(Error::failed(what)
-                .hint("`restic migrate upgrade_repo_v2` brings an older repository to version 2."));
+            return Err(Error::failed(what).hint(
+                "`restic migrate upgrade_repo_v2` brings an older repository to version 2.",
+            ));
         }
         Ok(config)
     }

@@ -141,9 +141,7 @@ pub fn unlock(body: &[u8], password: &SecretString) -> Result<Unlocked> {
     };
     let json: MasterJson = serde_json::from_slice(text).attempt(|| "read a master key".into())?;
     let mut bytes = [0; 64];
-    for (part, to) in
-        [(&json.encrypt, 0..32), (&json.mac.k, 32..48), (&json.mac.r, 48..64)]
-    {
+    for (part, to) in [(&json.encrypt, 0..32), (&json.mac.k, 32..48), (&json.mac.r, 48..64)] {
         let decoded = BASE64.decode(part).attempt(|| "read a master key".into())?;
         if decoded.len() != to.len() {
             return Err(Error::failed("a part of the master key has the wrong length"));

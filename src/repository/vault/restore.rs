@@ -102,7 +102,9 @@ impl Vault {
             let start = |_| scope.spawn(|| run.work());
             let threads: Vec<_> = (0..settings.workers.clamp(1, 64)).map(start).collect();
             // A panic goes on in the caller: nothing was restored that could be trusted.
-            threads.into_iter().for_each(|thread| thread.join().unwrap_or_else(|p| resume_unwind(p)));
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap_or_else(|p| resume_unwind(p)));
         });
         run.failure.check()?;
         let done = *lock(&run.done);

@@ -76,9 +76,8 @@ impl ChunkStorer {
 
     fn append(&mut self, id: Id, content: &[u8]) -> Result<()> {
         let shared = &self.shared;
-        let pack = self
-            .pack
-            .get_or_insert_with(|| OpenPack::new(self.blob_type, shared.take_buffer()));
+        let pack =
+            self.pack.get_or_insert_with(|| OpenPack::new(self.blob_type, shared.take_buffer()));
         let cipher = shared.vault.cipher();
         pack.append(id, content, &mut self.compressor, cipher, shared.entropy.as_ref())?;
         if pack.filled_bytes() >= shared.settings.pack_bytes || pack.blob_count() >= MAX_BLOBS {
