@@ -236,6 +236,29 @@ fn files_of_an_earlier_snapshot_are_taken_over_unread() {
 }
 
 #[test]
+fn many_blobs_make_several_packs_and_index_files() {
+    let (store, vault) = new_vault();
+    let writer = start(&vault);
+    let mut storer = writer.storer().unwrap();
+    let chunk = |number: u32| number.to_le_bytes();
+    let ids = (0..70_000).map(|number| storer.store_chunk(&chunk(number)).unwrap().0);
+    let content: Vec<_> = ids.collect();
+    storer.finish().unwrap();
+    let bytes = 4 * content.len() as u64;
+    let node = Node::file(bytes, content, 0o600, now());
+    let promise = Promise { files: 1, bytes };
+    let committed = writer.finish(vec![("1".into(), node.clone())], promise, about()).unwrap();
+    assert_eq!(committed.counts.blobs_new, 70_001);
+    assert!(committed.counts.packs >= 9, "at most 8192 blobs a pack: {committed:?}");
+    let indexes = store.list(&vault.layout().indexes()).unwrap();
+    assert!(indexes.len() >= 2, "{indexes:?}");
+    assert_eq!(vault.check(true).unwrap(), []);
+    let index = vault.load_index().unwrap();
+    let whole = vault.read_file(&index, &node).unwrap();
+    assert_eq!(whole, (0..70_000).flat_map(chunk).collect::<Vec<_>>());
+}
+
+#[test]
 fn senseless_settings_are_refused() {
     let (_store, vault) = new_vault();
     let sound = WriteSettings::default();
