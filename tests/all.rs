@@ -1,6 +1,8 @@
 //! The one test binary. Each module says what it needs; none depends on another, on a clock's
 //! speed, or on a network beyond 127.0.0.1.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod support; // real servers: clusters of several versions, free ports
 
 mod tidy; // imports, first lines, sizes

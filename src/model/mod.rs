@@ -3,14 +3,18 @@
 pub mod inventory;
 pub mod lsn;
 pub mod resource;
+pub mod secret;
 pub mod size;
 pub mod span;
 pub mod timeline;
+pub mod wal_format;
 pub mod wal_name;
+pub mod wal_record;
 
 pub use inventory::{Extent, WalInventory, WalObject};
 pub use lsn::{Lsn, SegmentSize};
 pub use resource::{ResourceName, SystemId};
+pub use secret::SecretRef;
 pub use size::ByteSize;
 pub use span::Span;
 pub use timeline::{Timeline, TimelineHistory};

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod postgres;
+pub mod server;
 pub mod store;
 
 pub use clock::Clock;

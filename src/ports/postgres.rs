@@ -1,17 +1,64 @@
 //! One PostgreSQL server: plain SQL, and the streaming replication protocol (PostgreSQL manual,
 //! "Frontend/Backend Protocol", "Streaming Replication Protocol").
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Lsn, SystemId, Timeline};
 
 /// One row of a result, every value in PostgreSQL's text form.
 pub type Row = Vec<Option<String>>;
+
+/// What a server said when it refused (PostgreSQL manual, "Error and Notice Message Fields").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerError {
+    /// Untranslated: `ERROR`, `FATAL`, `PANIC`.
+    pub severity: String,
+    /// SQLSTATE, five characters.
+    pub code: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl ServerError {
+    /// What the server said, if `error` comes from that.
+    pub fn of(error: &Error) -> Option<&ServerError> {
+        let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(cause) = next {
+            if let Some(found) = cause.downcast_ref() {
+                return Some(found);
+            }
+            next = cause.source();
+        }
+        None
+    }
+
+    /// SQLSTATE (PostgreSQL manual, "PostgreSQL Error Codes"): `58P01` is a file that is missing.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+}
+
+impl fmt::Display for ServerError {
+    /// The hint is left to [`Error::hint_text`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.message, self.code)?;
+        match &self.detail {
+            Some(detail) => write!(f, "; {detail}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for ServerError {}
 
 /// How to reach one server. Cheap to keep; connections are made when asked for, each within a
 /// bounded time.
@@ -20,11 +67,20 @@ pub trait Postgres: Send + Sync {
     /// For messages, without secrets: `host=/run/postgresql port=5432 dbname=postgres`.
     fn describe(&self) -> String;
 
+    /// The same server, another database.
+    fn in_database(&self, database: &str) -> Arc<dyn Postgres>;
+
     /// A session for SQL. It is named `application` (`application_name`).
     async fn session(&self, application: &str) -> Result<Box<dyn Session>>;
 
     /// A session for physical replication.
     async fn walsender(&self, application: &str) -> Result<Box<dyn Walsender>>;
+}
+
+/// Makes connections out of connection strings (libpq `key=value`).
+pub trait Connector: Send + Sync {
+    /// The servers that `conninfo` lists, in its order; nothing is connected yet.
+    fn hosts(&self, conninfo: &str) -> Result<Vec<Arc<dyn Postgres>>>;
 }
 
 /// A session for SQL. Dropping it closes the connection; the server rolls back what was open.
@@ -123,7 +179,8 @@ pub trait Walsender: Send {
     /// If the server ends `timeline` at or before `from`, `next` says so.
     ///
     /// # Errors
-    /// The server's own, such as SQLSTATE 58P01: the segment has been removed already.
+    /// The server's own, such as SQLSTATE 55006: the slot is in use. That the segment has been
+    /// removed already (58P01) the server finds out when it reads it: the first `next` says so.
     async fn start(&mut self, slot: Option<&str>, from: Lsn, timeline: Timeline) -> Result<()>;
 
     /// What came next, waiting at most `wait`. Safe to cancel between calls, not during one.

@@ -1,3 +1,16 @@
 //! What lies in the repository: key layout, vault, log archive, manifests, secrets.
+//!
+//! Everything here works through `ports::Store`. Two rules hold for all of it: data first and the
+//! manifest that speaks of it last; nothing is ever overwritten in place.
 
+pub mod format;
+pub mod kit;
+pub mod layout;
+pub mod manifest;
+pub mod seal;
+pub mod secrets;
 pub mod vault;
+pub mod wal;
+pub mod wal_codec;
+
+pub use format::Repository;

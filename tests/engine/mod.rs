@@ -1,1 +1,5 @@
 //! Snapshot, ship and restore against real clusters.
+
+mod rig;
+
+mod first;

@@ -1,1 +1,27 @@
 //! Real servers for tests: clusters of several PostgreSQL versions, free ports, clean-up.
+//!
+//! A [`Cluster`] is a whole PostgreSQL in a directory of its own, stopped and removed when
+//! dropped, also by a panic. Every wait is bounded and a failure shows the server's log.
+#![allow(dead_code, unused_imports, reason = "a tool box: no single test uses all of it")]
+
+mod builder; // what a cluster shall be
+mod certificates; // a CA and a server certificate, by openssl
+mod cluster; // start, stop, kill, restart, promote
+mod command; // programs with a deadline
+pub mod proxy; // a network that misbehaves
+mod psql; // SQL, pgbench, connection strings
+mod scratch; // directories that vanish
+mod servers; // which versions there are, and who runs them
+mod textbooks; // real data
+mod wait; // bounded polls
+
+mod tests;
+
+pub use builder::Builder;
+pub use cluster::{Cluster, Stop};
+pub use command::{Finished, run};
+pub use psql::Background;
+pub use scratch::Scratch;
+pub use servers::{available_versions, has_tls};
+pub use textbooks::{load_textbooks, textbooks};
+pub use wait::{PATIENCE, wait_for};

@@ -1,0 +1,30 @@
+# What one can do here. Every target installs what it needs by itself (scripts/install), on
+# Debian 12 with Rust.
+
+CARGO ?= cargo
+# Where scripts/install puts cargo-deny, if it is not installed already.
+export PATH := $(PATH):$(CURDIR)/target/tools
+
+.PHONY: help demo test bench lint
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+demo: ## backs up, breaks and recovers a throw-away PostgreSQL, end to end
+	@scripts/install demo
+	$(CARGO) build --locked
+	$(CARGO) run --locked --quiet -- demo
+
+test: ## every test, against real servers of PostgreSQL 15, 17 and 18
+	@scripts/install test
+	$(CARGO) test --locked
+
+bench: ## speed of snapshots and restores, on this machine
+	@scripts/install test
+	$(CARGO) bench --locked --bench '*'
+
+lint: ## format, clippy without warnings, licences and origins of dependencies
+	@scripts/install lint
+	$(CARGO) fmt --check
+	$(CARGO) deny --locked --log-level error check bans licenses sources
+	$(CARGO) clippy --locked --all-targets -- -D warnings

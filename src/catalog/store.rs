@@ -1,0 +1,82 @@
+//! The file: opened, upgraded, shared by every loop of one process.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::error::{Attempt, Error, Result};
+
+/// Each entry brings the file from the version of its index to the next.
+const MIGRATIONS: [&str; 1] = ["
+    create table heartbeat (
+        resource text not null,
+        system_id text not null,
+        seq integer not null,
+        at_us integer not null,
+        committed_before integer not null,
+        primary key (resource, system_id, seq)
+    ) strict;
+    create table shipping (
+        resource text not null,
+        system_id text not null,
+        timeline integer not null,
+        stored_until integer not null,
+        complete_at_us integer,
+        noted_at_us integer not null,
+        trouble text,
+        primary key (resource, system_id)
+    ) strict;
+"];
+
+/// An open catalog. Calls are short; they may be made from any thread.
+pub struct Catalog {
+    connection: Mutex<Connection>,
+}
+
+impl Catalog {
+    /// Opens the file, making or upgrading it.
+    ///
+    /// # Errors
+    /// Unreadable, or written by a newer version: that is never touched.
+    pub fn open(path: &Path) -> Result<Catalog> {
+        let what = || format!("open the catalog {}", path.display());
+        let connection = Connection::open(path).attempt(what)?;
+        connection.busy_timeout(Duration::from_secs(10)).attempt(what)?;
+        let set = "pragma journal_mode = wal; pragma synchronous = full;";
+        connection.execute_batch(set).attempt(what)?;
+        let catalog = Catalog { connection: Mutex::new(connection) };
+        catalog.upgrade(path)?;
+        Ok(catalog)
+    }
+
+    fn upgrade(&self, path: &Path) -> Result<()> {
+        let what = || format!("upgrade the catalog {}", path.display());
+        let mut connection = self.lock();
+        let transaction = connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .attempt(what)?;
+        let version: u32 =
+            transaction.query_row("pragma user_version", [], |row| row.get(0)).attempt(what)?;
+        let Some(missing) = MIGRATIONS.get(version as usize..) else {
+            return Err(Error::refused(format!(
+                "the catalog {} has version {version}, this program knows {}",
+                path.display(),
+                MIGRATIONS.len()
+            ))
+            .hint("Use the newer version of Fenice, or move the file away: it is rebuilt."));
+        };
+        for migration in missing {
+            transaction.execute_batch(migration).attempt(what)?;
+        }
+        let version = MIGRATIONS.len();
+        transaction.execute_batch(&format!("pragma user_version = {version}")).attempt(what)?;
+        transaction.commit().attempt(what)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
+        // SQLite rolls back what a panicking thread left open.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,11 @@
+//! PostgreSQL 15 and newer: base backups into the vault, log into the archive, and back again.
+//!
+//! Reading order: `source` (which servers), `cluster` (which cluster, and is it still the same),
+//! `ship` (log), `heartbeat` (what dates restored data), `snapshot` (files), `restore`.
+
+pub mod cluster;
+pub mod heartbeat;
+pub mod restore;
+pub mod ship;
+pub mod snapshot;
+pub mod source;

@@ -1,0 +1,73 @@
+//! The client side of `wal fetch`: copies one file from the restore's socket.
+//!
+//! The caller turns every error into a SIGKILL of itself (RULES 1): PostgreSQL takes any plain
+//! failure of its `restore_command` for the end of the log.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Attempt, Error, Result};
+
+/// Reading a segment from a slow repository takes its time; a dead server closes the socket.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+/// `wal_segment_size` is at most 1 GiB.
+const LARGEST_BYTES: u64 = 1 << 30;
+
+/// How a fetch ended, if not with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// The file is in place, whole.
+    Done,
+    /// It is proven that there is no such file.
+    Absent,
+}
+
+/// Asks the server on `socket` for the file `name` and puts it at `to`.
+///
+/// # Errors
+/// The socket is gone, the server says stop, or anything unexpected comes.
+pub fn from_socket(socket: &Path, name: &str, to: &Path) -> Result<Fetch> {
+    let what = || format!("fetch {name} from the restore on {}", socket.display());
+    let mut stream = UnixStream::connect(socket).map_err(|cause| {
+        Error::failed(format!("cannot {}", what()))
+            .because(cause)
+            .hint("The restore that served the log has ended; `fenice wal serve` goes on with it.")
+    })?;
+    stream.set_read_timeout(Some(PATIENCE)).attempt(what)?;
+    stream.write_all(format!("{name}\n").as_bytes()).attempt(what)?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.by_ref().take(4_096).read_line(&mut line).attempt(what)?;
+    match line.trim_end().split_once(' ') {
+        Some(("ok", bytes)) => {
+            let bytes: u64 = bytes.parse().attempt(what)?;
+            receive(&mut reader, bytes, to).attempt(what)?;
+            Ok(Fetch::Done)
+        }
+        Some(("stop", reason)) => Err(Error::refused(reason.to_owned())),
+        None if line == "absent\n" => Ok(Fetch::Absent),
+        _ => Err(Error::failed(format!("the restore answered `{}` for {name}", line.trim_end()))),
+    }
+}
+
+/// Writes beside the destination and renames: PostgreSQL never sees a short file.
+fn receive(reader: &mut impl Read, bytes: u64, to: &Path) -> Result<()> {
+    if bytes > LARGEST_BYTES {
+        return Err(Error::failed(format!("{bytes} bytes are too many")));
+    }
+    let beside = to.with_extension("fenice-tmp");
+    let mut content = Vec::with_capacity(bytes as usize);
+    reader.take(bytes).read_to_end(&mut content).attempt(|| "receive".to_owned())?;
+    if content.len() as u64 != bytes {
+        return Err(Error::failed(format!("{} of {bytes} bytes came", content.len())));
+    }
+    put(&beside, &content, to).attempt(|| format!("write {}", to.display()))
+}
+
+fn put(beside: &Path, content: &[u8], to: &Path) -> std::io::Result<()> {
+    fs::write(beside, content)?;
+    fs::rename(beside, to)
+}

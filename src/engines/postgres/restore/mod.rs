@@ -1,0 +1,9 @@
+//! Restore: files from the vault, log on a socket, a server that cannot touch production.
+//!
+//! `place` decides where things go, `files` writes them, `settings` is the configuration they are
+//! started with (pure), `serve` answers for the log, `fetch` is its client, `recover` is the whole.
+
+pub mod fetch;
+pub mod place;
+pub mod serve;
+pub mod settings;

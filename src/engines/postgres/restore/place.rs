@@ -1,0 +1,147 @@
+//! Where a restore puts things, checked before anything is written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Attempt, Error, Kind, Result};
+use crate::repository::manifest::TablespaceRef;
+
+/// Directories of one restore. All lie beside the target, none on production's paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The data directory.
+    pub target: PathBuf,
+    /// Tablespace by oid.
+    pub tablespaces: BTreeMap<u32, PathBuf>,
+    /// Configuration as it was on the source, for reading; the generated one; log; socket.
+    pub side: PathBuf,
+}
+
+impl Place {
+    /// Decides the places for `target`: tablespaces under `<target>.tablespaces/<oid>` unless
+    /// `chosen` names another, everything else under `<target>.fenice`.
+    ///
+    /// # Errors
+    /// Refused if a directory exists and is not empty, if a tablespace would go where production
+    /// has it, or if two would go to one place. All problems are reported together.
+    pub fn choose(
+        target: &Path,
+        tablespaces: &[TablespaceRef],
+        chosen: &BTreeMap<u32, PathBuf>,
+    ) -> Result<Place> {
+        let target = std::path::absolute(target)
+            .attempt(|| format!("make {} absolute", target.display()))?;
+        let mut places = BTreeMap::new();
+        let mut problems = Vec::new();
+        for tablespace in tablespaces {
+            let default = || beside(&target, "tablespaces").join(tablespace.oid.to_string());
+            let place = chosen.get(&tablespace.oid).cloned().unwrap_or_else(default);
+            if is_same(&place, Path::new(&tablespace.location)) {
+                problems.push(format!(
+                    "tablespace {} would be restored over production's own at {}",
+                    tablespace.oid, tablespace.location
+                ));
+            }
+            places.insert(tablespace.oid, place);
+        }
+        for oid in chosen.keys().filter(|oid| !places.contains_key(oid)) {
+            problems.push(format!("the snapshot has no tablespace {oid}"));
+        }
+        let all: Vec<&PathBuf> = std::iter::once(&target).chain(places.values()).collect();
+        for (index, place) in all.iter().enumerate() {
+            problems.extend(check_free(place));
+            let overlaps = |other: &&PathBuf| place.starts_with(other) || other.starts_with(place);
+            if let Some(other) = all[..index].iter().copied().find(overlaps) {
+                problems.push(format!("{} and {} overlap", other.display(), place.display()));
+            }
+        }
+        let side = beside(&target, "fenice");
+        problems.extend(check_free(&side));
+        match problems.is_empty() {
+            true => Ok(Place { target, tablespaces: places, side }),
+            false => Err(Error::refused("cannot restore there")
+                .because(problems.join("; "))
+                .hint("Name an empty directory as --target; nothing was written.")),
+        }
+    }
+
+    /// The places of a restore that was made before.
+    pub fn of_existing(target: &Path) -> Result<Place> {
+        let target = std::path::absolute(target)
+            .attempt(|| format!("make {} absolute", target.display()))?;
+        let side = beside(&target, "fenice");
+        match side.is_dir() {
+            true => Ok(Place { target, tablespaces: BTreeMap::new(), side }),
+            false => Err(Error::new(
+                Kind::Failed,
+                format!("{} was not restored by `fenice restore`", target.display()),
+            )),
+        }
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.side.join("postgres.log")
+    }
+
+    pub fn config_dir(&self) -> PathBuf {
+        self.side.join("conf")
+    }
+
+    /// Files of configuration as they were on the source.
+    pub fn source_config_dir(&self) -> PathBuf {
+        self.side.join("source-config")
+    }
+}
+
+/// `/srv/new` and `fenice` give `/srv/new.fenice`.
+pub fn beside(target: &Path, suffix: &str) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    target.with_file_name(name)
+}
+
+fn check_free(place: &Path) -> Option<String> {
+    match fs::read_dir(place) {
+        Ok(mut entries) => match entries.next() {
+            None => None,
+            Some(_) => Some(format!("{} is not empty", place.display())),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{} cannot be used: {error}", place.display())),
+    }
+}
+
+/// Whether two paths name one directory, as far as they exist.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_put_over_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let production = dir.path().join("production");
+        fs::create_dir(&production).unwrap();
+        let spaces = [TablespaceRef { oid: 7, location: production.display().to_string() }];
+        let target = dir.path().join("new");
+        let place = Place::choose(&target, &spaces, &BTreeMap::new()).unwrap();
+        assert_eq!(place.tablespaces[&7], dir.path().join("new.tablespaces/7"));
+
+        let over = BTreeMap::from([(7, production.clone()), (8, production)]);
+        let error = Place::choose(&target, &spaces, &over).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        assert!(error.chain().contains("production's own"), "{error:?}");
+        assert!(error.chain().contains("no tablespace 8"), "{error:?}");
+
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("PG_VERSION"), "15").unwrap();
+        let error = Place::choose(&target, &spaces, &BTreeMap::new()).unwrap_err();
+        assert!(error.chain().contains("is not empty"), "{error:?}");
+    }
+}

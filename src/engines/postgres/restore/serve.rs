@@ -1,0 +1,258 @@
+//! Serves the log of one recovery on a socket, for `wal fetch` (RULES 1 to 3, 7).
+//!
+//! PostgreSQL's user has neither the credentials nor the identity: this side reads, decrypts and
+//! decides; the client only copies, and kills itself when anything is not as it should be.
+//! Segments ahead of the one asked for are fetched in the background, a bounded number.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::error::{Attempt, Error, Result};
+use crate::model::WalName;
+use crate::plan::answer::{Answer, answer};
+use crate::plan::recovery::RecoveryPlan;
+use crate::repository::wal::WalArchive;
+
+/// Memory for segments fetched ahead.
+const AHEAD_BYTES: u64 = 96 << 20;
+const FETCHERS: usize = 2;
+/// PostgreSQL asks for one file at a time; tools may add a few.
+const CONNECTIONS: usize = 8;
+/// A client that says nothing for so long is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server; dropping it stops it.
+pub struct WalServer {
+    shared: Arc<Shared>,
+    socket: PathBuf,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What was served so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Served {
+    pub segments: u64,
+    /// Why recovery was stopped, if it was; the first reason.
+    pub stopped: Option<String>,
+}
+
+struct Shared {
+    archive: WalArchive,
+    plan: RecoveryPlan,
+    segments: Mutex<Segments>,
+    changed: Condvar,
+    ending: AtomicBool,
+    connections: AtomicU64,
+    served: Mutex<Served>,
+}
+
+/// Segments being fetched and fetched, by their place in the plan.
+#[derive(Default)]
+struct Segments {
+    wanted: VecDeque<usize>,
+    fetched: BTreeMap<usize, Fetched>,
+}
+
+#[derive(Clone)]
+enum Fetched {
+    UnderWay,
+    Ready(Arc<Vec<u8>>),
+    Failed(String),
+}
+
+impl WalServer {
+    /// Starts serving `plan` on a new socket at `socket`, which only its owner and group reach.
+    pub fn start(archive: WalArchive, plan: RecoveryPlan, socket: &Path) -> Result<WalServer> {
+        let what = || format!("serve log on {}", socket.display());
+        let listener = UnixListener::bind(socket).attempt(what)?;
+        listener.set_nonblocking(true).attempt(what)?;
+        let shared = Arc::new(Shared {
+            archive,
+            plan,
+            segments: Mutex::default(),
+            changed: Condvar::new(),
+            ending: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            served: Mutex::default(),
+        });
+        let mut threads: Vec<JoinHandle<()>> = (0..FETCHERS)
+            .map(|_| {
+                let shared = shared.clone();
+                std::thread::spawn(move || shared.fetch_until_ending())
+            })
+            .collect();
+        let accepting = shared.clone();
+        threads.push(std::thread::spawn(move || accept_until_ending(&accepting, &listener)));
+        Ok(WalServer { shared, socket: socket.to_owned(), threads })
+    }
+
+    /// What was served so far.
+    pub fn served(&self) -> Served {
+        lock(&self.shared.served).clone()
+    }
+}
+
+impl Drop for WalServer {
+    fn drop(&mut self) {
+        self.shared.ending.store(true, Ordering::SeqCst);
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A fetcher's panic is already an answer "stop" to whoever waited for it.
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+fn accept_until_ending(shared: &Arc<Shared>, listener: &UnixListener) {
+    while !shared.is_ending() {
+        let busy = shared.connections.load(Ordering::SeqCst) >= CONNECTIONS as u64;
+        match listener.accept() {
+            Ok((stream, _)) if !busy => {
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let shared = shared.clone();
+                std::thread::spawn(move || {
+                    // A client that went away asks again, or has killed itself.
+                    let _ = shared.answer(&stream);
+                    shared.connections.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            // Closed without an answer: the client kills itself.
+            Ok(_) => {}
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+impl Shared {
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+
+    fn answer(&self, stream: &UnixStream) -> std::io::Result<()> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut line = String::new();
+        BufReader::new(stream.take(256)).read_line(&mut line)?;
+        let mut stream = stream;
+        match self.find(line.trim()) {
+            Ok(Some(bytes)) => {
+                stream.write_all(format!("ok {}\n", bytes.len()).as_bytes())?;
+                stream.write_all(&bytes)
+            }
+            Ok(None) => stream.write_all(b"absent\n"),
+            Err(error) => {
+                let reason = error.chain();
+                tracing::error!(file = line.trim(), %reason, "recovery is stopped");
+                lock(&self.served).stopped.get_or_insert(reason.clone());
+                stream.write_all(format!("stop {}\n", reason.replace('\n', " ")).as_bytes())
+            }
+        }
+    }
+
+    /// The file's bytes; `None` only for proven absence.
+    fn find(&self, name: &str) -> Result<Option<Arc<Vec<u8>>>> {
+        let wanted = WalName::parse(name, self.archive.segment_size)?;
+        match answer(&self.plan, &wanted) {
+            Answer::Serve(planned) => {
+                let place = self.plan.segments.iter().position(|segment| segment == planned);
+                let bytes = match place {
+                    Some(place) => self.segment(place)?,
+                    // The one before the first, which PostgreSQL may look back to.
+                    None => Arc::new(self.archive.read_segment(&planned.objects)?),
+                };
+                lock(&self.served).segments += 1;
+                Ok(Some(bytes))
+            }
+            Answer::History(timeline) => {
+                let key = self.archive.history_key(timeline);
+                Ok(Some(Arc::new(self.archive.read_small(&key)?)))
+            }
+            Answer::Absent(_) => Ok(None),
+            Answer::Stop(reason) => Err(Error::refused(reason)),
+        }
+    }
+
+    /// Waits for the segment at `place`, having ordered it and those after it.
+    fn segment(&self, place: usize) -> Result<Arc<Vec<u8>>> {
+        let mut segments = lock(&self.segments);
+        segments.order(place, self.ahead(), self.plan.segments.len());
+        self.changed.notify_all();
+        loop {
+            match segments.fetched.get(&place) {
+                Some(Fetched::Ready(bytes)) => return Ok(bytes.clone()),
+                Some(Fetched::Failed(reason)) => return Err(Error::failed(reason.clone())),
+                Some(Fetched::UnderWay) | None => {}
+            }
+            if self.is_ending() {
+                return Err(Error::failed("the restore has ended"));
+            }
+            segments = wait(&self.changed, segments);
+        }
+    }
+
+    fn ahead(&self) -> usize {
+        (AHEAD_BYTES / self.archive.segment_size.bytes()).clamp(1, 16) as usize
+    }
+
+    fn fetch_until_ending(&self) {
+        let mut segments = lock(&self.segments);
+        while !self.is_ending() {
+            let Some(place) = segments.wanted.pop_front() else {
+                segments = wait(&self.changed, segments);
+                continue;
+            };
+            drop(segments);
+            let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.archive.read_segment(&self.plan.segments[place].objects)
+            }));
+            let fetched = match read {
+                Ok(Ok(bytes)) => Fetched::Ready(Arc::new(bytes)),
+                Ok(Err(error)) => Fetched::Failed(error.chain()),
+                Err(_) => Fetched::Failed("reading the segment panicked".to_owned()),
+            };
+            segments = lock(&self.segments);
+            segments.fetched.insert(place, fetched);
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl Segments {
+    /// Orders `place` first, then those after it; forgets what lies well behind.
+    fn order(&mut self, place: usize, ahead: usize, count: usize) {
+        let near = |known: usize| known >= place && known <= place + ahead;
+        // The one before may be asked for again; one that is only ordered is ordered again then.
+        self.fetched.retain(|known, state| {
+            near(*known) || *known + 1 == place && !matches!(state, Fetched::UnderWay)
+        });
+        self.wanted.retain(|known| near(*known));
+        if matches!(self.fetched.get(&place), Some(Fetched::Failed(_))) {
+            // It may have been a passing failure: PostgreSQL was restarted and asks again.
+            self.fetched.remove(&place);
+        }
+        for next in (place..count.min(place + ahead + 1)).rev() {
+            if !self.fetched.contains_key(&next) && !self.wanted.contains(&next) {
+                self.fetched.insert(next, Fetched::UnderWay);
+                self.wanted.push_front(next);
+            }
+        }
+    }
+}
+
+/// State stays consistent between statements, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    let waited = changed.wait_timeout(guard, Duration::from_millis(500));
+    waited.map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard)
+}

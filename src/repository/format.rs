@@ -1,0 +1,133 @@
+//! A repository as a whole: made once, opened with what the configuration says of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Attempt, Error, Result};
+use crate::ports::store::{Put, Store};
+use crate::ports::{Clock, Entropy};
+use crate::repository::layout;
+use crate::repository::seal::{Identities, Recipients};
+
+/// The format this version writes and reads.
+const VERSION: u32 = 1;
+
+/// `fenice.json`, in clear: enough to know what this is and whose key opens it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FormatFile {
+    pub fenice_format: u32,
+    pub repository_id: String,
+    pub created_at: Timestamp,
+    /// age X25519 recipients; each of them alone opens everything.
+    pub recipients: Vec<String>,
+}
+
+/// An open repository. Sealing needs only the recipients, reading needs an identity.
+#[derive(Clone)]
+pub struct Repository {
+    pub store: Arc<dyn Store>,
+    pub recipients: Recipients,
+    pub id: String,
+    identities: Option<Identities>,
+}
+
+impl Repository {
+    /// Makes a repository in an empty store.
+    ///
+    /// # Errors
+    /// Refused if the store holds one already: its keys must never be replaced.
+    pub fn init(
+        store: Arc<dyn Store>,
+        recipients: Recipients,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<FormatFile> {
+        let mut id = [0; 16];
+        entropy.fill(&mut id);
+        let file = FormatFile {
+            fenice_format: VERSION,
+            repository_id: hex::encode(id),
+            created_at: clock.now(),
+            recipients: recipients.texts(),
+        };
+        let body = serde_json::to_vec_pretty(&file).attempt(|| "write fenice.json".to_owned())?;
+        match store.put_new(layout::FORMAT, &body)? {
+            Put::Created => Ok(file),
+            Put::Exists => {
+                Err(Error::refused(format!("a repository exists already in {}", store.describe()))
+                    .hint(
+                        "Nothing was changed. Name another place, or use the repository as it is.",
+                    ))
+            }
+        }
+    }
+
+    /// Opens a repository and compares it with what the configuration says.
+    ///
+    /// # Errors
+    /// No repository, one of a newer version, or other recipients than configured: then something
+    /// would be sealed to the wrong people.
+    pub fn open(
+        store: Arc<dyn Store>,
+        recipients: Recipients,
+        identities: Option<Identities>,
+    ) -> Result<Repository> {
+        let file = read_format(store.as_ref())?;
+        let configured = recipients.texts();
+        if file.recipients != configured {
+            return Err(Error::refused(format!(
+                "the recipients configured for {} are not the repository's own",
+                store.describe()
+            ))
+            .because(format!(
+                "configured: {}; in fenice.json: {}",
+                configured.join(", "),
+                file.recipients.join(", ")
+            ))
+            .hint("Put the recipients of fenice.json into the configuration."));
+        }
+        if let Some(identities) = &identities
+            && !identities.recipients().iter().any(|ours| configured.contains(ours))
+        {
+            return Err(Error::refused("the identity opens nothing in this repository")
+                .because(format!("its recipient is {}", identities.recipients().join(", ")))
+                .hint("Name the identity that belongs to one of the repository's recipients."));
+        }
+        Ok(Repository { store, recipients, id: file.repository_id, identities })
+    }
+
+    /// The identity, for reading.
+    ///
+    /// # Errors
+    /// Refused if the configuration names none.
+    pub fn identities(&self) -> Result<&Identities> {
+        self.identities.as_ref().ok_or_else(|| {
+            Error::refused("reading from the repository needs an identity, and none is configured")
+                .hint("Set `identity` of the repository in the configuration.")
+        })
+    }
+
+    /// Whether this process can read what it writes.
+    pub fn can_read(&self) -> bool {
+        self.identities.is_some()
+    }
+}
+
+/// Reads `fenice.json`.
+pub fn read_format(store: &dyn Store) -> Result<FormatFile> {
+    let body = store.get(layout::FORMAT)?.ok_or_else(|| {
+        Error::failed(format!("there is no repository in {}", store.describe()))
+            .hint("`fenice init` makes it. If it was there before, is the disk mounted?")
+    })?;
+    let file: FormatFile =
+        serde_json::from_slice(&body).attempt(|| "read fenice.json".to_owned())?;
+    match file.fenice_format {
+        VERSION => Ok(file),
+        other => Err(Error::refused(format!(
+            "the repository has format {other}, this version knows format {VERSION}"
+        ))
+        .hint("Use the version of Fenice that wrote it, or a newer one.")),
+    }
+}

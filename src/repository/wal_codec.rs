@@ -1,0 +1,114 @@
+//! How a stretch of log becomes an object: a note in a skippable zstd frame, the bytes as a zstd
+//! frame with its checksum, all sealed with age. `age -d | zstd -d` yields exactly the bytes.
+//!
+//! The note carries what the name cannot: until when, by the source's clock, nothing later than
+//! these bytes existed. Skippable frames are part of the zstd format (RFC 8878, 3.1.2); every
+//! decoder passes over them.
+
+use std::io::{Read, Write};
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Attempt, Error, Result};
+use crate::repository::seal::{Identities, Recipients};
+
+/// One of the sixteen magic numbers that mark a skippable frame.
+const SKIPPABLE: u32 = 0x184D_2A5E;
+/// A note is a few hundred bytes.
+const NOTE_LIMIT_BYTES: usize = 4_096;
+
+/// What is noted beside the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub v: u32,
+    /// By the source's clock: its log ended with these bytes then. `None` if not known, as for
+    /// segments pushed by `archive_command`.
+    pub complete_at: Option<Timestamp>,
+    /// Of the plain bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// Compresses and seals `bytes`.
+pub fn encode(
+    recipients: &Recipients,
+    bytes: &[u8],
+    complete_at: Option<Timestamp>,
+    level: i32,
+) -> Result<Vec<u8>> {
+    let note = Note { v: 1, complete_at, sha256: sha256_hex(bytes) };
+    let note = serde_json::to_vec(&note).attempt(|| "write the note of a log object".to_owned())?;
+    let mut framed = Vec::with_capacity(bytes.len() / 2 + NOTE_LIMIT_BYTES);
+    framed.extend_from_slice(&SKIPPABLE.to_le_bytes());
+    framed.extend_from_slice(&(note.len() as u32).to_le_bytes());
+    framed.extend_from_slice(&note);
+    let compress = |framed: &mut Vec<u8>| -> std::io::Result<()> {
+        let mut encoder = zstd::Encoder::new(framed, level)?;
+        encoder.include_checksum(true)?;
+        encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
+        encoder.write_all(bytes)?;
+        encoder.finish().map(drop)
+    };
+    compress(&mut framed).attempt(|| "compress a log object".to_owned())?;
+    recipients.seal(&framed)
+}
+
+/// Opens and decompresses; the result is exactly `expected_bytes` long.
+///
+/// # Errors
+/// Another key, damage, another length, or bytes that do not match the note's hash.
+pub fn decode(identities: &Identities, sealed: &[u8], expected_bytes: u64) -> Result<Vec<u8>> {
+    let bytes = decode_small(identities, sealed, expected_bytes)?;
+    match bytes.len() as u64 == expected_bytes {
+        true => Ok(bytes),
+        false => Err(Error::failed(format!(
+            "the log object holds {} bytes instead of {expected_bytes}",
+            bytes.len()
+        ))),
+    }
+}
+
+/// Opens and decompresses at most `limit_bytes`, where the length is not known beforehand.
+pub fn decode_small(identities: &Identities, sealed: &[u8], limit_bytes: u64) -> Result<Vec<u8>> {
+    let framed = open(identities, sealed, limit_bytes)?;
+    let (note, body) = split_note(&framed)?;
+    // Never trusts the frame's own claim about its size for the allocation.
+    let mut bytes = Vec::with_capacity(limit_bytes.min(16 * framed.len() as u64) as usize);
+    zstd::Decoder::with_buffer(body)
+        .and_then(|decoder| decoder.take(limit_bytes + 1).read_to_end(&mut bytes))
+        .attempt(|| "decompress a log object".to_owned())?;
+    match sha256_hex(&bytes) == note.sha256 {
+        true => Ok(bytes),
+        false => Err(Error::failed("the log object does not match its own hash")),
+    }
+}
+
+/// Opens only as far as the note, which is authenticated like the rest.
+pub fn read_note(identities: &Identities, sealed: &[u8], expected_bytes: u64) -> Result<Note> {
+    let framed = open(identities, sealed, expected_bytes)?;
+    Ok(split_note(&framed)?.0)
+}
+
+/// SHA-256 of `bytes`, hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA256, bytes))
+}
+
+fn open(identities: &Identities, sealed: &[u8], expected_bytes: u64) -> Result<Vec<u8>> {
+    // Incompressible bytes grow by less than 1 % in zstd.
+    let limit = expected_bytes + expected_bytes / 64 + 2 * NOTE_LIMIT_BYTES as u64;
+    identities.open(sealed, limit)
+}
+
+fn split_note(framed: &[u8]) -> Result<(Note, &[u8])> {
+    let parse = || {
+        let (magic, rest) = framed.split_first_chunk::<4>()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let fits = u32::from_le_bytes(*magic) == SKIPPABLE && length <= NOTE_LIMIT_BYTES;
+        let (note, body) = if fits { rest.split_at_checked(length)? } else { return None };
+        Some((serde_json::from_slice(note).ok()?, body))
+    };
+    parse().ok_or_else(|| Error::failed("the log object does not begin with its note"))
+}

@@ -1,0 +1,111 @@
+//! Which PostgreSQL servers are installed, and as whom they run.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Versions the tests run on: those we promise. `FENICE_TEST_VERSIONS=15,18` narrows them.
+const SUPPORTED: [u32; 3] = [15, 17, 18];
+
+/// The versions to test, each installed; panics if one is missing, rather than testing less.
+pub fn available_versions() -> Vec<u32> {
+    let versions = match std::env::var("FENICE_TEST_VERSIONS") {
+        Ok(list) => list
+            .split(',')
+            .map(|version| version.trim().parse().expect("FENICE_TEST_VERSIONS=15,17,18"))
+            .collect(),
+        Err(_) => SUPPORTED.to_vec(),
+    };
+    for version in &versions {
+        bin_dir(*version);
+    }
+    versions
+}
+
+/// Whether that server can speak TLS: the one for version 18 is built without.
+pub fn has_tls(version: u32) -> bool {
+    version != 18
+}
+
+/// Where Debian puts a server, or where `scripts/install test` does.
+pub(super) fn bin_dir(version: u32) -> PathBuf {
+    let installed = match std::env::var_os("FENICE_SERVERS") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            let user = rustix::process::geteuid().as_raw();
+            PathBuf::from(format!("/var/tmp/fenice-servers-{user}"))
+        }
+    };
+    let ours = installed.join(format!("current/{version}/bin"));
+    let debian = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
+    // Anybody may create a name under /var/tmp; what is not ours is not run.
+    let safe = |dir: &Path| match fs::metadata(dir.join("postgres")) {
+        Ok(found) => [0, rustix::process::geteuid().as_raw()].contains(&found.uid()),
+        Err(_) => false,
+    };
+    let found = [debian, ours].into_iter().find(|dir| safe(dir));
+    found.unwrap_or_else(|| {
+        panic!(
+            "PostgreSQL {version} is not installed: run `scripts/install test`, or narrow the \
+             tests with FENICE_TEST_VERSIONS=15"
+        )
+    })
+}
+
+/// The system user that runs a server: PostgreSQL refuses root.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Runner {
+    ids: Option<(u32, u32)>,
+}
+
+impl Runner {
+    /// `postgres`, else `nobody`, when we are root; else whoever we are.
+    pub(super) fn find() -> Runner {
+        if !rustix::process::geteuid().is_root() {
+            return Runner { ids: None };
+        }
+        let users = fs::read_to_string("/etc/passwd").expect("read the user list");
+        let ids = ["postgres", "nobody"].iter().find_map(|name| ids_of(&users, name));
+        assert!(ids.is_some(), "neither user postgres nor nobody exists");
+        Runner { ids }
+    }
+
+    /// A command that will run as this user, in a directory it can read, with nothing of our
+    /// environment that speaks to PostgreSQL.
+    pub(super) fn command(self, program: &Path) -> Command {
+        let mut command = clean(program);
+        if let Some((user, group)) = self.ids {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    /// Gives a file or directory to this user.
+    pub(super) fn own(self, path: &Path) {
+        if let Some((user, group)) = self.ids {
+            std::os::unix::fs::chown(path, Some(user), Some(group)).expect("give a directory away");
+        }
+    }
+}
+
+/// A command of ours, with nothing in its environment that speaks to PostgreSQL.
+pub(super) fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PG") {
+            command.env_remove(name);
+        }
+    }
+    // No home: neither a password file nor certificates of whoever runs the tests count.
+    command.env("HOME", "/nonexistent").env("LC_ALL", "C").env("TZ", "UTC");
+    command.env("PGCONNECT_TIMEOUT", "20").current_dir("/");
+    command
+}
+
+fn ids_of(users: &str, name: &str) -> Option<(u32, u32)> {
+    let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+    let fields: Vec<&str> = line.split(':').collect();
+    Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+}
