@@ -1,1 +1,16 @@
-//! The vault against its oracles: restic and rustic_core, both ways.
+//! The vault against its oracles: restic and rustic_core, both ways; against damage, crashes and
+//! faults of the store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod model; // trees of files, made from seeds, and how they get in and out of a vault
+
+mod faults; // a store that fails as told
+mod restic; // what the program restic makes of ours, and we of its
+mod rustic; // the same with rustic_core
+
+mod commit; // what a snapshot is refused for
+mod crash; // every call of the store failing in turn; panics
+mod damage; // every kind of damage is an error by name
+mod open; // init, passwords
+mod speed; // measured on request

@@ -111,7 +111,7 @@ fn check_promise(entries: &[(PathBuf, Node)], promise: Promise) -> Result<Sums> 
         return Ok(sums);
     }
     Err(Error::failed(format!(
-        "{} files with {} bytes were to be stored, {} files with {} bytes were; no snapshot is made",
+        "{} files with {} bytes were to be stored, but {} files with {} bytes were: no snapshot",
         promise.files, promise.bytes, sums.files, sums.bytes
     )))
 }
@@ -126,7 +126,6 @@ struct Built {
 struct OpenDir {
     /// Its own entry, to be put into its parent; the root has none.
     entry: Option<(OsString, Node)>,
-    depth: usize,
     tree: Tree,
 }
 
@@ -138,7 +137,7 @@ fn build_trees(mut entries: Vec<(PathBuf, Node)>, storer: &mut ChunkStorer) -> R
     // By components: every directory directly before its content, siblings by name.
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut trees = IdSet::default();
-    let mut open = vec![OpenDir { entry: None, depth: 0, tree: Tree::default() }];
+    let mut open = vec![OpenDir { entry: None, tree: Tree::default() }];
     let mut dir_path = PathBuf::new();
     for (path, node) in entries {
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -151,9 +150,8 @@ fn build_trees(mut entries: Vec<(PathBuf, Node)>, storer: &mut ChunkStorer) -> R
         }
         let name = path.file_name().unwrap_or_default().to_owned();
         if node.is_dir() {
-            let depth = open.len();
             dir_path.push(&name);
-            open.push(OpenDir { entry: Some((name, node)), depth, tree: Tree::default() });
+            open.push(OpenDir { entry: Some((name, node)), tree: Tree::default() });
         } else if let Some(dir) = open.last_mut() {
             dir.tree.push(name, node)?;
         }
@@ -169,7 +167,6 @@ fn build_trees(mut entries: Vec<(PathBuf, Node)>, storer: &mut ChunkStorer) -> R
 /// Stores the innermost open directory and enters it into its parent.
 fn close_top(open: &mut Vec<OpenDir>, storer: &mut ChunkStorer, trees: &mut IdSet) -> Result<()> {
     let Some(dir) = open.pop() else { return Ok(()) };
-    debug_assert_eq!(dir.depth, open.len());
     let id = store_tree(dir.tree, storer, trees)?;
     if let (Some((name, mut node)), Some(parent)) = (dir.entry, open.last_mut()) {
         node.kind = NodeKind::Dir { subtree: Some(id) };

@@ -36,6 +36,11 @@ impl Cipher {
         let (nonce, rest) = sealed.split_at_mut(NONCE_BYTES);
         let (text, tag) = rest.split_at_mut(text_bytes);
         entropy.fill(nonce);
+        // The counter starts at the nonce. The format counts in 128 bits, the cipher's crate in
+        // the lower 64: away from their end the two are the same.
+        if nonce[8..12] == [0xff; 4] {
+            nonce[8] = 0x7f;
+        }
         let made = self
             .0
             .encrypt_in_place_detached(Nonce::from_slice(nonce), &[], text)
@@ -80,6 +85,20 @@ mod tests {
         fn fill(&self, bytes: &mut [u8]) {
             bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = at as u8);
         }
+    }
+
+    #[test]
+    fn a_nonce_near_the_end_of_its_counter_is_moved_away() {
+        struct Ones;
+        impl Entropy for Ones {
+            fn fill(&self, bytes: &mut [u8]) {
+                bytes.fill(0xff);
+            }
+        }
+        let cipher = Cipher::new(&[7; 64]);
+        let mut sealed = cipher.seal(&[1; 100], &Ones).unwrap();
+        assert_eq!(sealed[..NONCE_BYTES], [&[0xff; 8][..], &[0x7f], &[0xff; 7]].concat());
+        assert_eq!(cipher.open_in_place(&mut sealed).unwrap(), [1; 100]);
     }
 
     #[test]

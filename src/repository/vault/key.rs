@@ -61,7 +61,8 @@ struct MacJson {
 /// A key file: plain JSON, named by its SHA-256.
 #[derive(Serialize, Deserialize)]
 struct KeyFile {
-    created: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created: Option<Timestamp>,
     #[serde(default)]
     username: String,
     #[serde(default)]
@@ -101,7 +102,7 @@ pub fn lock(
     };
     let text = serde_json::to_vec(&json).attempt(|| "write a master key".into())?;
     let file = KeyFile {
-        created: now,
+        created: Some(now),
         username: "fenice".into(),
         hostname: String::new(),
         kdf: "scrypt".into(),

@@ -41,19 +41,30 @@ pub fn unquote(text: &str) -> Result<OsString> {
     let mut chars = text.chars();
     while let Some(char) = chars.next() {
         let unescaped = match char {
-            '\\' => unescape(&mut chars, &mut bytes),
+            '\\' => unescape(&mut chars),
             // A bare quote would have ended the literal, a newline is not allowed in one.
             '"' | '\n' => None,
-            _ => Some(push_char(char, &mut bytes)),
+            _ => Some(Unescaped::Char(char)),
         };
-        if unescaped.is_none() {
-            return Err(Error::failed(format!("the name `{}` is not quoted", text.escape_debug())));
+        match unescaped {
+            Some(Unescaped::Byte(byte)) => bytes.push(byte),
+            Some(Unescaped::Char(char)) => bytes.extend(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            None => {
+                let shown = text.escape_debug();
+                return Err(Error::failed(format!("the name `{shown}` is not quoted")));
+            }
         }
     }
     Ok(OsString::from_vec(bytes))
 }
 
-fn unescape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Option<()> {
+/// What an escape stands for: `\xff` is a byte, `\u00ff` a character of two bytes.
+enum Unescaped {
+    Byte(u8),
+    Char(char),
+}
+
+fn unescape(chars: &mut std::str::Chars<'_>) -> Option<Unescaped> {
     let byte = match chars.next()? {
         'a' => 7,
         'b' => 8,
@@ -65,20 +76,15 @@ fn unescape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Option<()> 
         '\\' => b'\\',
         '"' => b'"',
         'x' => u8::try_from(digits(chars, 2, 16)?).ok()?,
-        'u' => return Some(push_char(char::from_u32(digits(chars, 4, 16)?)?, bytes)),
-        'U' => return Some(push_char(char::from_u32(digits(chars, 8, 16)?)?, bytes)),
+        'u' => return char::from_u32(digits(chars, 4, 16)?).map(Unescaped::Char),
+        'U' => return char::from_u32(digits(chars, 8, 16)?).map(Unescaped::Char),
         first @ '0'..='3' => {
             let high = first.to_digit(8)?;
             u8::try_from(high * 64 + digits(chars, 2, 8)?).ok()?
         }
         _ => return None,
     };
-    bytes.push(byte);
-    Some(())
-}
-
-fn push_char(char: char, bytes: &mut Vec<u8>) {
-    bytes.extend(char.encode_utf8(&mut [0; 4]).as_bytes());
+    Some(Unescaped::Byte(byte))
 }
 
 fn digits(chars: &mut std::str::Chars<'_>, count: usize, radix: u32) -> Option<u32> {
