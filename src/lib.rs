@@ -26,3 +26,5 @@ pub mod adapters;
 pub mod demo;
 
 pub mod cli;
+
+pub mod daemon;

@@ -16,3 +16,4 @@ mod vault; // restic v2, against restic and rustic_core
 mod wire; // the PostgreSQL client, against servers
 
 mod engine; // snapshot, ship, restore, against clusters
+mod cli; // the binary, as operators use it

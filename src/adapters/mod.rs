@@ -4,5 +4,7 @@ pub mod folder;
 pub mod launcher;
 pub mod memory;
 pub mod postgres;
+pub mod private;
 pub mod secrets;
 pub mod system;
+pub mod systemd;

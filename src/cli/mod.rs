@@ -1,3 +1,148 @@
 //! The command line: one file a verb; no decisions.
+//!
+//! Reading order: `args` (what every command takes), `exit` and `output` (how it ends and what it
+//! says), `lethal` (how `wal fetch` ends), then the verbs.
 
+pub mod args;
+pub mod exit;
+pub mod lethal;
+pub mod output;
+pub mod progress;
 pub mod terminal;
+
+mod check_config;
+mod init;
+mod prepare;
+mod ship;
+mod snapshot;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Config};
+use crate::daemon::Parts;
+use crate::error::{Attempt, Error, Kind, Result};
+use args::Common;
+use exit::{Done, code, code_of};
+use output::Output;
+
+const DEFAULT_CONFIG: &str = "/etc/fenice/fenice.toml";
+
+/// Backup, recovery and continuity for PostgreSQL, proven by restoring.
+#[derive(Debug, Parser)]
+#[command(name = "fenice", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(init::Args),
+    CheckConfig(check_config::Args),
+    Prepare(prepare::Args),
+    Ship(ship::Args),
+    Snapshot(snapshot::Args),
+}
+
+/// What a verb works with.
+pub(crate) struct Context {
+    pub config_file: PathBuf,
+    pub output: Output,
+}
+
+/// Runs the command that `argv` spells, which begins with the program's name.
+pub fn run(argv: &[OsString]) -> ExitCode {
+    // Whoever installed one before us in this process did the same.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error, argv),
+    };
+    let output = Output::find(cli.common.json);
+    start_log(cli.common.verbose, output);
+    let context = Context { config_file: config_file(cli.common.config), output };
+    let ended = match cli.verb {
+        Verb::Init(args) => init::run(&args, &context),
+        Verb::CheckConfig(args) => check_config::run(&args, &context),
+        Verb::Prepare(args) => block_on(prepare::run(args, &context)),
+        Verb::Ship(args) => block_on(ship::run(args, &context)),
+        Verb::Snapshot(args) => block_on(snapshot::run(args, &context)),
+    };
+    if let Err(error) = &ended {
+        output.error(error);
+    }
+    code(&ended)
+}
+
+/// Help, version, or an explanation of what is wrong with the arguments.
+fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
+    // The terminal is gone if this fails, and the exit code says the same.
+    drop(error.print());
+    let answered = error.exit_code() == 0;
+    if lethal::names_fetch(argv) && !(answered && lethal::asks_for_help(argv)) {
+        lethal::kill_self();
+    }
+    ExitCode::from(if answered { 0 } else { code_of(Kind::Usage) })
+}
+
+fn config_file(named: Option<PathBuf>) -> PathBuf {
+    let from_environment = || std::env::var_os("FENICE_CONFIG").filter(|name| !name.is_empty());
+    named
+        .or_else(|| from_environment().map(PathBuf::from))
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG))
+}
+
+/// Messages of the engines go to standard error; `FENICE_LOG` overrules `-v`.
+fn start_log(verbose: u8, output: Output) {
+    let level = match verbose {
+        0 => "fenice=info,warn",
+        1 => "fenice=debug,info",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("FENICE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let ansi = output.is_live();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(ansi);
+    // Refused only where a test has one already.
+    drop(log.with_env_filter(filter).with_target(false).try_init());
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.attempt(|| "start the threads of this program".to_owned())?.block_on(work)
+}
+
+impl Context {
+    /// The checked configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, of kind `Config`.
+    pub fn config(&self) -> Result<Config> {
+        Ok(config::parse(&self.config_text()?, &self.config_file.display().to_string())?)
+    }
+
+    pub fn config_text(&self) -> Result<String> {
+        let file = self.config_file.display();
+        std::fs::read_to_string(&self.config_file).map_err(|cause| {
+            Error::new(Kind::Config, format!("cannot read the configuration {file}"))
+                .because(cause)
+                .hint("Name the file with --config FILE or in $FENICE_CONFIG.")
+        })
+    }
+
+    pub fn parts(&self) -> Result<Parts> {
+        Parts::of_this_machine()
+    }
+}
+
+/// Done, whatever came of it.
+pub(crate) fn well(printed: Result<()>) -> Result<Done> {
+    printed.map(|()| Done::Well)
+}

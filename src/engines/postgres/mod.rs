@@ -1,10 +1,13 @@
 //! PostgreSQL 15 and newer: base backups into the vault, log into the archive, and back again.
 //!
 //! Reading order: `source` (which servers), `cluster` (which cluster, and is it still the same),
-//! `ship` (log), `heartbeat` (what dates restored data), `snapshot` (files), `restore`.
+//! `prepare` (what it needs), `ship` (log), `heartbeat` (what dates restored data), `protect` (both
+//! together, all the time), `snapshot` (files), `restore`.
 
 pub mod cluster;
 pub mod heartbeat;
+pub mod prepare;
+pub mod protect;
 pub mod restore;
 pub mod ship;
 pub mod snapshot;

@@ -16,6 +16,7 @@ pub mod pages;
 pub mod parent;
 pub mod read;
 pub mod scan;
+pub mod take;
 
 pub use job::SnapshotJob;
 pub use log::LogKeeper;

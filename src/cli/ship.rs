@@ -1,0 +1,144 @@
+//! `fenice ship`: protects one resource in the foreground, without the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Context;
+use super::exit::Done;
+use crate::adapters::systemd;
+use crate::config::Config;
+use crate::daemon::{Parts, Protected};
+use crate::engines::postgres::cluster;
+use crate::engines::postgres::heartbeat::HeartbeatKey;
+use crate::engines::postgres::protect::Protection;
+use crate::engines::postgres::snapshot::job::blocking;
+use crate::engines::postgres::snapshot::log::lock_name;
+use crate::error::{Attempt, Result};
+use crate::model::{ByteSize, Lsn, Span};
+use crate::repository::manifest::ClusterFacts;
+use crate::repository::secrets;
+
+/// Ship the log and write heartbeats, until interrupted
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The resource, as the configuration names it
+    resource: String,
+    /// Ship what there is now, then end
+    #[arg(long)]
+    once: bool,
+    /// End after this long, such as 30s, 5m, 4h
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "once")]
+    limit: Option<Span>,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
+    let config = context.config()?;
+    let parts = context.parts()?;
+    let protected = parts.protected(&config, &args.resource)?;
+    let _lock = protected.repository.store.lock(&lock_name(&protected.source))?;
+    let cluster = register(&protected, &parts).await?;
+    let protection = protection(&protected, &cluster, &parts, &config)?;
+    let (stop, stopped) = watch::channel(false);
+    let interrupts = tokio::spawn(stop_when_told(stop, args.limit.map(|limit| limit.0))?);
+    let stored = match args.once {
+        true => Box::pin(protection.run_once(stopped)).await?,
+        false => {
+            systemd::notify("READY=1")?;
+            context.output.note(format_args!("shipping the log of {}", args.resource));
+            Box::pin(protection.run(stopped)).await?;
+            protection.shipper.state.borrow().stored
+        }
+    };
+    interrupts.abort();
+    report(&protection, stored, context)
+}
+
+/// Registers the cluster that answers, or refuses a stranger.
+async fn register(protected: &Protected<'_>, parts: &Parts) -> Result<ClusterFacts> {
+    let facts = protected.source.session().await?.facts;
+    let (repository, clock) = (protected.repository.clone(), parts.clock.clone());
+    let name = protected.resource.name.clone();
+    let registered = blocking(move || {
+        let (cluster, timeline) = (&facts.cluster, facts.timeline);
+        cluster::register(&repository, &name, cluster, timeline, clock.as_ref(), false)
+    });
+    Ok(registered.await?.cluster)
+}
+
+fn protection(
+    protected: &Protected<'_>,
+    cluster: &ClusterFacts,
+    parts: &Parts,
+    config: &Config,
+) -> Result<Protection> {
+    let name = secrets::heartbeat_key(&protected.resource.name);
+    let secret = secrets::obtain(&protected.repository, &name, parts.entropy.as_ref())?;
+    Ok(Protection {
+        shipper: Arc::new(parts.shipper_of(protected, cluster, protected.policy.ship_every)),
+        catalog: Arc::new(parts.catalog(config)?),
+        clock: parts.clock.clone(),
+        heartbeat_key: HeartbeatKey::new(secret.expose_secret(), cluster.system_id),
+        heartbeat_every: protected.policy.heartbeat_every.0,
+        snapshot: parts.snapshot_job_of(protected, false),
+        method: protected.postgres.method.clone(),
+    })
+}
+
+/// Sets `stop` on SIGTERM, SIGINT, or after `limit`.
+fn stop_when_told(
+    stop: watch::Sender<bool>,
+    limit: Option<Duration>,
+) -> Result<impl Future<Output = ()>> {
+    let what = || "listen for signals".to_owned();
+    let mut terminate = signal(SignalKind::terminate()).attempt(what)?;
+    let mut interrupt = signal(SignalKind::interrupt()).attempt(what)?;
+    Ok(async move {
+        let over = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = over => {}
+        }
+        tracing::info!("storing what was received, then ending");
+        stop.send_replace(true);
+        // Held until the end: a closed channel would read as a wish to stop.
+        stop.closed().await;
+    })
+}
+
+fn report(protection: &Protection, stored: Lsn, context: &Context) -> Result<Done> {
+    let state = protection.shipper.state.borrow().clone();
+    let resource = &protection.shipper.archive.resource;
+    let value = || {
+        json!({
+            "resource": resource,
+            "timeline": state.timeline,
+            "stored_until": stored,
+            "complete_at": state.complete_at,
+            "server_end": state.server_end,
+            "gaps": state.gaps.len(),
+            "trouble": state.trouble,
+        })
+    };
+    let text = || match state.timeline {
+        Some(timeline) => {
+            let lag = match state.server_end.since(stored) {
+                0 => String::new(),
+                behind => format!(", {} behind", ByteSize(behind)),
+            };
+            format!("the log of {resource} is stored up to {stored} of timeline {timeline}{lag}\n")
+        }
+        None => format!("nothing of the log of {resource} came\n"),
+    };
+    super::well(context.output.answer(value, text))
+}

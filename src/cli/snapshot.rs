@@ -1,0 +1,107 @@
+//! `fenice snapshot`: takes one now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::exit::Done;
+use super::progress::Shown;
+use crate::engines::postgres::snapshot::take::take;
+use crate::error::Result;
+use crate::evidence::plain::{Cell, Tone};
+use crate::model::{ByteSize, Span};
+use crate::repository::manifest::SnapshotManifest;
+
+/// Take a snapshot now
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The resource, as the configuration names it
+    resource: String,
+    /// Read every file, whether it seems changed or not
+    #[arg(long)]
+    full: bool,
+}
+
+/// Pages named on the terminal; the manifest lists more.
+const PAGES_SHOWN: usize = 20;
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
+    let config = context.config()?;
+    let parts = context.parts()?;
+    let protected = parts.protected(&config, &args.resource)?;
+    let job = parts.snapshot_job_of(&protected, args.full);
+    let started = parts.clock.monotonic();
+    let shown = Shown::start(Arc::clone(&job.progress), context.output);
+    let taken = Box::pin(take(&job, &protected.postgres.method)).await;
+    drop(shown);
+    let snapshot = taken?;
+    let took = parts.clock.monotonic().saturating_sub(started);
+    context.output.answer(
+        || value(&snapshot, took),
+        || context.output.terminal.facts(&facts(&snapshot, took)),
+    )?;
+    match snapshot.pages.damaged_count {
+        0 => Ok(Done::Well),
+        _ => Ok(Done::NotMet),
+    }
+}
+
+fn rate(bytes: u64, took: Duration) -> ByteSize {
+    ByteSize((bytes as f64 / took.as_secs_f64().max(0.001)) as u64)
+}
+
+fn facts(snapshot: &SnapshotManifest, took: Duration) -> Vec<(&'static str, Cell)> {
+    let size = |bytes| ByteSize(bytes).to_string();
+    let read = match snapshot.unread_bytes {
+        0 => String::new(),
+        unread => format!(", {} taken over unread", size(unread)),
+    };
+    let new = size(snapshot.new_bytes);
+    vec![
+        ("snapshot", Cell::plain(&snapshot.id)),
+        ("size", Cell::plain(format!("{} in {} files", size(snapshot.bytes), snapshot.files))),
+        ("new", Cell::plain(format!("{new}{read}"))),
+        ("took", Cell::plain(format!("{}, {}/s", Span(took), rate(snapshot.bytes, took)))),
+        ("log", Cell::plain(format!("{} to {}", snapshot.start_lsn, snapshot.stop_lsn))),
+        ("pages", pages(snapshot)),
+    ]
+}
+
+fn pages(snapshot: &SnapshotManifest) -> Cell {
+    let pages = &snapshot.pages;
+    if pages.damaged_count > 0 {
+        let shown = pages.damaged.iter().take(PAGES_SHOWN);
+        let named: Vec<String> = shown.map(|at| format!("{}:{}", at.file, at.page)).collect();
+        let more = pages.damaged_count.saturating_sub(named.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let text = format!("{} DAMAGED: {}{more}", pages.damaged_count, named.join(", "));
+        return Cell::toned(text, Tone::Bad);
+    }
+    match pages.checkable {
+        true => Cell::plain(format!("{} checked, none damaged", pages.checked)),
+        false => Cell::toned("not checkable: the cluster has no checksums", Tone::Warn),
+    }
+}
+
+fn value(snapshot: &SnapshotManifest, took: Duration) -> Value {
+    json!({
+        "resource": snapshot.resource,
+        "id": snapshot.id,
+        "method": snapshot.method,
+        "timeline": snapshot.timeline,
+        "start_lsn": snapshot.start_lsn,
+        "stop_lsn": snapshot.stop_lsn,
+        "started_at": snapshot.started_at,
+        "stopped_at": snapshot.stopped_at,
+        "files": snapshot.files,
+        "bytes": snapshot.bytes,
+        "new_bytes": snapshot.new_bytes,
+        "unread_bytes": snapshot.unread_bytes,
+        "full_read": snapshot.full_read,
+        "pages": snapshot.pages,
+        "took_seconds": took.as_secs_f64(),
+        "bytes_per_second": rate(snapshot.bytes, took).0,
+    })
+}

@@ -1,0 +1,246 @@
+//! The composition root: out of a checked configuration it builds adapters and puts them into
+//! engines. Whoever runs work, a command or the daemon's loop, gets its parts here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::sync::watch;
+
+use crate::adapters::folder::FolderStore;
+use crate::adapters::launcher::ProcessLauncher;
+use crate::adapters::postgres::PgConnector;
+use crate::adapters::postgres::conninfo::Conninfo;
+use crate::adapters::system::{SystemClock, SystemEntropy};
+use crate::adapters::{private, secrets};
+use crate::catalog::Catalog;
+use crate::config::{self, Config, Location, PostgresSource, Resource};
+use crate::engines::postgres::cluster;
+use crate::engines::postgres::ship::{ShipState, Shipper};
+use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
+use crate::engines::postgres::source::Source;
+use crate::engines::progress::Progress;
+use crate::error::{Attempt, Error, Kind, Result};
+use crate::model::Span;
+use crate::ports::postgres::Connector;
+use crate::ports::server::Launcher;
+use crate::ports::{Clock, Entropy, Store};
+use crate::repository::Repository;
+use crate::repository::manifest::ClusterFacts;
+use crate::repository::seal::{Identities, Recipients};
+use crate::repository::vault::WriteSettings;
+
+/// A snapshot waits for its log at least this long, and for two turns of a shipper elsewhere.
+const LOG_PATIENCE: Duration = Duration::from_secs(600);
+
+/// What reaches the world, shared by everything that is built here.
+#[derive(Clone)]
+pub struct Parts {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub connector: Arc<dyn Connector>,
+    pub launcher: Arc<dyn Launcher>,
+    /// Where `.pgpass` is looked for.
+    home: Option<PathBuf>,
+}
+
+/// One resource with its repository and its servers; nothing is connected yet.
+#[derive(Clone)]
+pub struct Protected<'c> {
+    pub resource: &'c Resource,
+    pub policy: &'c config::Policy,
+    pub postgres: &'c PostgresSource,
+    pub repository: Repository,
+    pub source: Source,
+}
+
+impl Parts {
+    /// This machine's.
+    pub fn of_this_machine() -> Result<Parts> {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        Ok(Parts {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            connector: Arc::new(PgConnector { home: home.clone() }),
+            launcher: Arc::new(ProcessLauncher::new()?),
+            home,
+        })
+    }
+
+    /// The repository of that name, which is of `config`.
+    ///
+    /// # Errors
+    /// It is a bucket; it cannot be opened; its keys are not those configured.
+    pub fn open_repository(&self, config: &Config, name: &str) -> Result<Repository> {
+        let configured = config.repositories.get(name).ok_or_else(|| {
+            Error::usage(format!("the configuration has no repository `{name}`"))
+                .hint(format!("It has: {}.", names(config.repositories.keys())))
+        })?;
+        let identities = identities_of(configured)?;
+        let recipients = effective_recipients(configured, identities.as_ref())?;
+        let opened = Repository::open(open_store(configured)?, recipients, identities);
+        opened.attempt(|| format!("open the repository `{name}`"))
+    }
+
+    /// The servers of a resource.
+    pub fn source_of(&self, resource: &Resource) -> Result<Source> {
+        let postgres = postgres_of(resource);
+        let primary = postgres.primary_connection.as_deref();
+        Ok(Source {
+            resource: resource.name.clone(),
+            slot: postgres.slot.clone(),
+            hosts: self.connector.hosts(&postgres.connection)?,
+            primary_hosts: match primary {
+                Some(conninfo) => self.connector.hosts(conninfo)?,
+                None => Vec::new(),
+            },
+        })
+    }
+
+    /// The role that Fenice connects as.
+    pub fn role_of(&self, resource: &Resource) -> Result<String> {
+        let conninfo = &postgres_of(resource).connection;
+        Ok(Conninfo::parse(conninfo, self.home.as_deref())?.user)
+    }
+
+    /// The resource of that name with all that belongs to it.
+    pub fn protected<'c>(&self, config: &'c Config, name: &str) -> Result<Protected<'c>> {
+        let resource = resource_of(config, name)?;
+        Ok(Protected {
+            resource,
+            policy: config.policy_of(resource),
+            postgres: postgres_of(resource),
+            repository: self.open_repository(config, &resource.repository)?,
+            source: self.source_of(resource)?,
+        })
+    }
+
+    /// Ships the log of the registered cluster; the unfinished segment `every` so often.
+    pub fn shipper_of(&self, of: &Protected<'_>, cluster: &ClusterFacts, every: Span) -> Shipper {
+        let level = compression_level(of.policy);
+        Shipper {
+            archive: cluster::archive(&of.repository, &of.resource.name, cluster, level),
+            source: of.source.clone(),
+            clock: self.clock.clone(),
+            every: every.0,
+            state: watch::channel(ShipState::default()).0,
+        }
+    }
+
+    /// A snapshot to be taken; `full_read` reads every file, changed or not.
+    pub fn snapshot_job_of(&self, of: &Protected<'_>, full_read: bool) -> SnapshotJob {
+        let policy = of.policy;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let workers = of.resource.workers.map_or(cores, |workers| workers as usize);
+        SnapshotJob {
+            repository: of.repository.clone(),
+            source: of.source.clone(),
+            log: LogKeeper {
+                repository: of.repository.clone(),
+                source: of.source.clone(),
+                clock: self.clock.clone(),
+                compression_level: compression_level(policy),
+                patience: LOG_PATIENCE + policy.ship_every.0 * 2,
+            },
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            progress: Arc::new(Progress::default()),
+            workers,
+            chunk_bytes: policy.chunk.0 as usize,
+            write: WriteSettings {
+                pack_bytes: policy.pack.0 as usize,
+                compression_level: compression_level(policy),
+                ..WriteSettings::default()
+            },
+            full_read_every: of.resource.full_read_every.0,
+            full_read,
+        }
+    }
+
+    /// The catalog, made the first time in the state directory (mode 0700).
+    pub fn catalog(&self, config: &Config) -> Result<Catalog> {
+        let dir = &config.daemon.state_dir;
+        private::make_directory(dir)?;
+        Catalog::open(&dir.join("catalog.sqlite"))
+    }
+}
+
+/// zstd's level of a policy, which is from 1 to 19.
+pub fn compression_level(policy: &config::Policy) -> i32 {
+    i32::try_from(policy.compression_level).unwrap_or(3)
+}
+
+/// Opens the place where a repository lies.
+///
+/// # Errors
+/// It is a bucket, or the folder is not there.
+pub fn open_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(FolderStore::open(folder_of(repository)?)?))
+}
+
+/// Makes the place where a repository will lie, if it is not there, and opens it.
+pub fn create_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(FolderStore::create(folder_of(repository)?)?))
+}
+
+fn folder_of(repository: &config::Repository) -> Result<&std::path::Path> {
+    match &repository.location {
+        Location::Folder(path) => Ok(path),
+        Location::Bucket(bucket) => Err(Error::failed(format!(
+            "cannot use the repository `{}` in the bucket {}",
+            repository.name, bucket.bucket
+        ))
+        .because("bucket repositories are not supported by this version yet")
+        .hint("Use a folder (`path`), such as a mounted disk.")),
+    }
+}
+
+/// The identity of a repository, if the configuration names one.
+pub fn identities_of(repository: &config::Repository) -> Result<Option<Identities>> {
+    let Some(reference) = &repository.identity else { return Ok(None) };
+    let text = secrets::read_secret(reference)
+        .attempt(|| format!("read the identity of the repository `{}`", repository.name))?;
+    let identities = Identities::parse(text.expose_secret());
+    identities
+        .map(Some)
+        .map_err(|cause| cause.with_kind(Kind::Config))
+        .attempt(|| format!("read the identity of the repository `{}`", repository.name))
+}
+
+/// To whom everything is sealed: those configured, and whoever can read here anyway.
+pub fn effective_recipients(
+    repository: &config::Repository,
+    identities: Option<&Identities>,
+) -> Result<Recipients> {
+    let mut texts = repository.recipients.clone();
+    for own in identities.map(Identities::recipients).unwrap_or_default() {
+        if !texts.contains(&own) {
+            texts.push(own);
+        }
+    }
+    Recipients::parse(&texts).attempt(|| format!("seal to the repository `{}`", repository.name))
+}
+
+/// The resource of that name.
+///
+/// # Errors
+/// Of kind `Usage`, with the names there are.
+pub fn resource_of<'c>(config: &'c Config, name: &str) -> Result<&'c Resource> {
+    config.resource(name).ok_or_else(|| {
+        let known = names(config.resources.iter().map(|resource| resource.name.as_str()));
+        Error::usage(format!("the configuration has no resource `{name}`"))
+            .hint(format!("It has: {known}."))
+    })
+}
+
+/// What is particular to PostgreSQL; there is no other kind yet.
+pub fn postgres_of(resource: &Resource) -> &PostgresSource {
+    let config::Source::Postgres(postgres) = &resource.source;
+    postgres
+}
+
+fn names(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    names.join(", ")
+}

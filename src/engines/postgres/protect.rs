@@ -1,0 +1,192 @@
+//! Continuous protection of one cluster: log is shipped, heartbeats beat, other hosts' slots are
+//! kept, positions are noted, and a gap calls for a snapshot at once (RULES 12 to 14).
+//!
+//! Shipping decides how it ends. Everything beside it may fail for a while: it is logged, and the
+//! catalog and the archive show it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::catalog::Catalog;
+use crate::catalog::heartbeats::Shipping;
+use crate::config::Method;
+use crate::error::Result;
+use crate::model::Lsn;
+use crate::ports::Clock;
+use crate::ports::postgres::Session;
+
+use super::heartbeat::{self, HeartbeatKey};
+use super::ship::{ShipState, Shipper, Until, slots};
+use super::snapshot::SnapshotJob;
+use super::snapshot::job::blocking;
+use super::snapshot::take::take;
+use super::source::flushed_lsn;
+
+/// Positions are noted at most this often.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// A snapshot that a gap calls for is tried again after this long, until it succeeds.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(60);
+
+/// Everything that runs while a cluster is protected. The caller holds the lock on its log.
+pub struct Protection {
+    pub shipper: Arc<Shipper>,
+    pub catalog: Arc<Catalog>,
+    pub clock: Arc<dyn Clock>,
+    pub heartbeat_key: HeartbeatKey,
+    pub heartbeat_every: Duration,
+    /// What to take after a gap.
+    pub snapshot: SnapshotJob,
+    pub method: Method,
+}
+
+impl Protection {
+    /// Protects until `stop` is true; then stores what was received.
+    ///
+    /// # Errors
+    /// Those of [`Shipper::run`].
+    pub async fn run(&self, stop: watch::Receiver<bool>) -> Result<()> {
+        let shipping = self.shipper.run(Until::Stopped, stop);
+        let ended = tokio::select! {
+            ended = Box::pin(shipping) => ended,
+            never = self.note_positions() => never,
+            never = self.beat_for_ever() => never,
+            never = self.keep_slots() => never,
+            never = Box::pin(self.answer_gaps()) => never,
+        };
+        self.note(&self.shipper.state.borrow().clone()).await;
+        ended
+    }
+
+    /// Ships what the source has written by now, after a beat that dates it. Returns how far.
+    ///
+    /// # Errors
+    /// The source cannot be reached; those of [`Shipper::run`].
+    pub async fn run_once(&self, stop: watch::Receiver<bool>) -> Result<Lsn> {
+        let beaten = self.beat(&mut None).await;
+        let mut reached = self.shipper.source.session().await?;
+        let flushed = flushed_lsn(reached.session.as_mut()).await?;
+        drop(reached);
+        let wanted = flushed.max(beaten.unwrap_or(Lsn::ZERO));
+        Box::pin(self.shipper.run(Until::Stored(wanted), stop)).await?;
+        let state = self.shipper.state.borrow().clone();
+        self.note(&state).await;
+        self.look_after_slots(state.stored).await;
+        Ok(state.stored)
+    }
+
+    /// Beats once, on the session of the beat before if it still holds. A missed beat is no loss:
+    /// it is logged, and the exposure grows until the next one.
+    async fn beat(&self, session: &mut Option<Box<dyn Session>>) -> Option<Lsn> {
+        let beaten = async {
+            let mut open = match session.take() {
+                Some(open) => open,
+                None => self.shipper.source.primary_session().await?.session,
+            };
+            let (beat, committed_before) =
+                heartbeat::beat(open.as_mut(), &self.heartbeat_key).await?;
+            *session = Some(open);
+            let (catalog, archive) = (self.catalog.clone(), &self.shipper.archive);
+            let (resource, system_id) = (archive.resource.clone(), archive.system_id);
+            blocking(move || {
+                catalog.note_heartbeat(&resource, system_id, beat.seq, beat.at, committed_before)
+            })
+            .await?;
+            Ok::<Lsn, crate::error::Error>(committed_before)
+        };
+        match beaten.await {
+            Ok(committed_before) => Some(committed_before),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "a heartbeat was missed");
+                None
+            }
+        }
+    }
+
+    async fn beat_for_ever(&self) -> Result<()> {
+        let mut session = None;
+        each(self.heartbeat_every, async || {
+            self.beat(&mut session).await;
+        })
+        .await
+    }
+
+    async fn keep_slots(&self) -> Result<()> {
+        each(self.shipper.every, async || {
+            let stored = self.shipper.state.borrow().stored;
+            self.look_after_slots(stored).await;
+        })
+        .await
+    }
+
+    async fn look_after_slots(&self, stored: Lsn) {
+        // A single host's slot is the shipper's own care.
+        if self.shipper.source.hosts.len() > 1 && stored > Lsn::ZERO {
+            for failure in slots::keep_others(&self.shipper.source, stored).await {
+                tracing::warn!(error = %failure, "a host may lose log that is not stored yet");
+            }
+        }
+    }
+
+    async fn note_positions(&self) -> Result<()> {
+        let mut state = self.shipper.state.subscribe();
+        loop {
+            let now = state.borrow_and_update().clone();
+            self.note(&now).await;
+            tokio::time::sleep(NOTE_EVERY).await;
+            // The sender lives as long as the shipper that we hold.
+            drop(state.changed().await);
+        }
+    }
+
+    async fn note(&self, state: &ShipState) {
+        let Some(timeline) = state.timeline else { return };
+        let shipping = Shipping {
+            timeline,
+            stored_until: state.stored,
+            complete_at: state.complete_at,
+            noted_at: self.clock.now(),
+            trouble: state.trouble.clone(),
+        };
+        let (catalog, archive) = (self.catalog.clone(), &self.shipper.archive);
+        let (resource, system_id) = (archive.resource.clone(), archive.system_id);
+        let noted = blocking(move || catalog.note_shipping(&resource, system_id, &shipping)).await;
+        if let Err(error) = noted {
+            // The archive itself tells how far it reaches; the catalog only tells it sooner.
+            tracing::warn!(error = %error.chain(), "cannot note how far the log is stored");
+        }
+    }
+
+    /// Takes a snapshot for every gap, until one is taken that began after it.
+    async fn answer_gaps(&self) -> Result<()> {
+        let mut state = self.shipper.state.subscribe();
+        let mut answered = 0;
+        loop {
+            // The sender lives as long as the shipper that we hold.
+            drop(state.wait_for(|state| state.gaps.len() > answered).await.map(drop));
+            let known = state.borrow().gaps.len();
+            tracing::warn!("taking a snapshot, because log is missing");
+            match Box::pin(take(&self.snapshot, &self.method)).await {
+                Ok(snapshot) => {
+                    tracing::info!(id = %snapshot.id, "the snapshot after the gap is taken");
+                    answered = known;
+                }
+                Err(error) => {
+                    tracing::error!(error = %error.chain(), "no snapshot after the gap yet");
+                    tokio::time::sleep(SNAPSHOT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Does `work` now and then, for ever; late ones are not made up for.
+async fn each(every: Duration, mut work: impl AsyncFnMut()) -> Result<()> {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        work().await;
+    }
+}

@@ -1,0 +1,51 @@
+//! Slots on the hosts that nobody streams from: kept, and moved on as the log is stored, so that
+//! shipping goes on from any of them without a gap after a failover (RULES 12).
+
+use crate::error::{Attempt, Result};
+use crate::model::Lsn;
+use crate::ports::postgres::Postgres;
+
+use super::super::source::{Source, field};
+
+/// Looks after the slot on every host. `durable` is how far the log is stored; a host that lags
+/// behind it keeps what it has yet to be passed. Returns the hosts where that failed.
+pub async fn keep_others(source: &Source, durable: Lsn) -> Vec<String> {
+    let mut failures = Vec::new();
+    for host in &source.hosts {
+        if let Err(error) = keep_one(host.as_ref(), source, durable).await {
+            failures.push(error.chain());
+        }
+    }
+    failures
+}
+
+async fn keep_one(host: &dyn Postgres, source: &Source, durable: Lsn) -> Result<()> {
+    let slot = source.slot.as_str();
+    let what = || format!("keep the slot {slot} on {}", host.describe());
+    let mut session = host.session(&source.name()).await.attempt(what)?;
+    let look = format!(
+        "select active, coalesce(restart_lsn::text, '') from pg_replication_slots \
+         where slot_name = '{slot}'"
+    );
+    let rows = session.query(&look).await.attempt(what)?;
+    let create = format!("select pg_create_physical_replication_slot('{slot}', true)");
+    let Some(row) = rows.first() else {
+        return session.query(&create).await.attempt(what).map(drop);
+    };
+    let (active, restart): (String, String) = (field(row, 0)?, field(row, 1)?);
+    if active == "t" {
+        // The one we stream from: feedback moves it.
+        return Ok(());
+    }
+    if restart.is_empty() {
+        // The server let go of its log; a new one holds it from here on.
+        let again = format!("select pg_drop_replication_slot('{slot}'); {create}");
+        return session.query(&again).await.attempt(what).map(drop);
+    }
+    // The server bounds the move by its own position; it refuses to move back.
+    if restart.parse::<Lsn>().attempt(what)? < durable {
+        let advance = format!("select pg_replication_slot_advance('{slot}', '{durable}')");
+        session.query(&advance).await.attempt(what)?;
+    }
+    Ok(())
+}

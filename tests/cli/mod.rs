@@ -1,0 +1,6 @@
+//! The real binary against real clusters: what is printed, what is stored, how it ends.
+
+mod rig; // a cluster, a configuration, the binary
+
+mod protect; // init, prepare, ship, snapshot, list, status
+mod refuse; // what must not be done, and the exit codes that say so

@@ -1,0 +1,127 @@
+//! A configuration in a directory of its own, and the binary that reads it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Cluster, Finished, Scratch, run};
+
+pub const RESOURCE: &str = "registro";
+
+/// A place with a configuration; repository, identity and state lie below it.
+pub struct Place {
+    scratch: Scratch,
+}
+
+impl Place {
+    /// Protects `cluster` by method `files`.
+    pub fn for_cluster(cluster: &Cluster) -> Place {
+        Place::with_connection(&cluster.conninfo(), &cluster.data_dir())
+    }
+
+    pub fn with_connection(conninfo: &str, data_dir: &Path) -> Place {
+        let place = Place { scratch: Scratch::new() };
+        place.configure(conninfo, data_dir, "");
+        place
+    }
+
+    /// No server answers there.
+    pub fn without_server() -> Place {
+        let scratch = Scratch::new();
+        let nowhere = scratch.path().join("nowhere");
+        let place = Place { scratch };
+        place.configure(&format!("host={} user=x dbname=x", nowhere.display()), &nowhere, "");
+        place
+    }
+
+    /// Writes the configuration; `extra` comes into `[policy.standard]`.
+    pub fn configure(&self, conninfo: &str, data_dir: &Path, extra: &str) {
+        let dir = self.dir().display().to_string();
+        let data_dir = data_dir.display();
+        self.write(
+            "fenice.toml",
+            &format!(
+                r#"[daemon]
+state_dir = "{dir}/state"
+[repository.main]
+path = "{dir}/repository"
+identity = {{ file = "{dir}/identity.age" }}
+[policy.standard]
+ship_every = "1s"
+heartbeat_every = "1s"
+{extra}
+[[resource]]
+name = "{RESOURCE}"
+kind = "postgres"
+repository = "main"
+policy = "standard"
+connection = "{conninfo}"
+data_dir = "{data_dir}"
+"#
+            ),
+        );
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The binary with arguments, reading this place's configuration.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fenice"));
+        command.args(arguments).current_dir("/").env_remove("NO_COLOR");
+        command.env("FENICE_CONFIG", self.path("fenice.toml")).env("HOME", "/nonexistent");
+        command.env_remove("FENICE_WAL_SOCKET").env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.command(arguments), "")
+    }
+
+    /// The command's standard output; it must end with `code`.
+    #[track_caller]
+    pub fn ends(&self, code: i32, arguments: &[&str]) -> Finished {
+        let ended = self.run(arguments);
+        let (out, err) = (&ended.stdout, &ended.stderr);
+        assert_eq!(ended.code, Some(code), "{arguments:?}\n{out}\n{err}");
+        ended
+    }
+
+    #[track_caller]
+    pub fn does(&self, arguments: &[&str]) -> String {
+        self.ends(0, arguments).stdout
+    }
+
+    /// The JSON that the command answers, which must end with `code`.
+    #[track_caller]
+    pub fn json(&self, code: i32, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let ended = self.ends(code, &arguments);
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
+    }
+
+    /// Starts the command and leaves it running.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("start the binary")
+    }
+}
+
+/// The signal that ended a command, if one did.
+pub fn signal_of(command: &mut Command) -> Option<i32> {
+    use std::os::unix::process::ExitStatusExt;
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().expect("run the binary").signal()
+}
