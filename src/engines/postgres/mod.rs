@@ -12,3 +12,4 @@ pub mod restore;
 pub mod ship;
 pub mod snapshot;
 pub mod source;
+pub mod verify;

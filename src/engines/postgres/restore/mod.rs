@@ -10,3 +10,4 @@ pub mod place;
 pub mod recover;
 pub mod serve;
 pub mod settings;
+pub mod teardown;
