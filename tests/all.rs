@@ -15,5 +15,5 @@ mod contract; // one suite a port, over every adapter
 mod vault; // restic v2, against restic and rustic_core
 mod wire; // the PostgreSQL client, against servers
 
-mod engine; // snapshot, ship, restore, against clusters
-mod cli; // the binary, as operators use it
+mod cli;
+mod engine; // snapshot, ship, restore, against clusters // the binary, as operators use it

@@ -15,10 +15,11 @@ pub(super) struct Args {}
 pub(super) fn run(_: &Args, context: &Context) -> Result<Done> {
     let file = context.config_file.display().to_string();
     match config::parse(&context.config_text()?, &file) {
-        Ok(config) => well(context.output.answer(
-            || summary_value(&config, &file),
-            || summary(context, &config, &file),
-        )),
+        Ok(config) => well(
+            context
+                .output
+                .answer(|| summary_value(&config, &file), || summary(context, &config, &file)),
+        ),
         Err(problems) if context.output.json => {
             context.output.answer(|| problems_value(&problems), String::new)?;
             context.output.note(&problems);

@@ -40,7 +40,11 @@ impl Output {
     }
 
     /// The answer: `value` where JSON was asked for, else `text`.
-    pub fn answer(&self, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<()> {
+    pub fn answer(
+        &self,
+        value: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> Result<()> {
         match self.json {
             true => print(&format!("{:#}\n", value())),
             false => print(&text()),

@@ -4,8 +4,8 @@ use crate::config::Method;
 use crate::error::{Error, Result};
 use crate::repository::manifest::SnapshotManifest;
 
-use super::job::SnapshotJob;
 use super::files;
+use super::job::SnapshotJob;
 
 /// Takes a snapshot. It is committed when this returns; damaged pages are told in the manifest.
 pub async fn take(job: &SnapshotJob, method: &Method) -> Result<SnapshotManifest> {
