@@ -52,6 +52,7 @@ const GRANTS: &[Grant] = &[
     Grant("demo", Effect::ALL, "starts servers, loads data, breaks things"),
     Grant("cli", &[Effect::Files, Effect::Environment], "reads the configuration file"),
     Grant("cli", &[Effect::Processes], "an exit code, or the signal of RULES 1"),
+    Grant("main", &[Effect::Environment], "argv"),
     Grant("main", &[Effect::Processes], "an exit code, or the signal of RULES 1"),
     Grant("daemon", &[Effect::Environment], "systemd speaks through it"),
     Grant("engines/postgres", &[Effect::Files], "a data directory is files"),

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod exit;
+pub mod instant;
 pub mod lethal;
 pub mod output;
 pub mod progress;
@@ -12,9 +13,12 @@ pub mod terminal;
 
 mod check_config;
 mod init;
+mod list;
 mod prepare;
 mod ship;
 mod snapshot;
+mod status;
+mod wal;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -50,6 +54,9 @@ enum Verb {
     Prepare(prepare::Args),
     Ship(ship::Args),
     Snapshot(snapshot::Args),
+    List(list::Args),
+    Status(status::Args),
+    Wal(wal::Args),
 }
 
 /// What a verb works with.
@@ -75,6 +82,12 @@ pub fn run(argv: &[OsString]) -> ExitCode {
         Verb::Prepare(args) => block_on(prepare::run(args, &context)),
         Verb::Ship(args) => block_on(ship::run(args, &context)),
         Verb::Snapshot(args) => block_on(snapshot::run(args, &context)),
+        Verb::List(args) => list::run(&args, &context),
+        Verb::Status(args) => status::run(&args, &context),
+        Verb::Wal(args) => match wal::run(&args, &context) {
+            wal::Ended::As(ended) => ended,
+            wal::Ended::With(code) => return code,
+        },
     };
     if let Err(error) = &ended {
         output.error(error);

@@ -8,6 +8,7 @@ use crate::config::Method;
 use crate::daemon;
 use crate::engines::postgres::cluster;
 use crate::engines::postgres::prepare::{self, Findings, Wanted};
+use crate::engines::postgres::ship::position::is_synchronous;
 use crate::engines::postgres::snapshot::job::blocking;
 use crate::engines::postgres::source::Source;
 use crate::error::{Attempt, Result};
@@ -89,7 +90,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
 async fn prepare_primary(source: &Source, wanted: &Wanted) -> Result<Findings> {
     let mut primary = source.primary_session().await?;
     let session = primary.session.as_mut();
-    if prepare::is_superuser(session).await? {
+    // Where commits would wait for Fenice, they may be waiting for nobody already.
+    let hangs = is_synchronous(&primary.facts.synchronous_standby_names, &wanted.name);
+    if !hangs && prepare::is_superuser(session).await? {
         prepare::apply(session, wanted).await?;
     }
     prepare::check(session, wanted).await

@@ -12,8 +12,7 @@ use crate::model::ByteSize;
 
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(10);
-const BAR: &str =
-    "{spinner} {msg:<28} {bytes:>10} / {total_bytes} {binary_bytes_per_sec} {wide_bar}";
+const BAR: &str = "{msg:<28} {bytes:>10} / {total_bytes} {binary_bytes_per_sec} {wide_bar}";
 
 /// Shows progress until it is dropped. Needs a tokio runtime.
 pub struct Shown {

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod check;
+pub mod condition;
 pub mod facts;
 pub mod objective;
 pub mod path;

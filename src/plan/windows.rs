@@ -34,7 +34,7 @@ pub struct Gap {
 }
 
 /// What can be recovered to on the way to the newest timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reach {
     /// In order of time.
     pub windows: Vec<Window>,

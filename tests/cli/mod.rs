@@ -4,3 +4,4 @@ mod rig; // a cluster, a configuration, the binary
 
 mod protect; // init, prepare, ship, snapshot, list, status
 mod refuse; // what must not be done, and the exit codes that say so
+mod wal; // push and fetch, and every way a fetch ends

@@ -94,3 +94,80 @@ fn shipping_beats_until_it_is_told_to_end() {
     assert!(answer["trouble"].is_null(), "{answer}");
     place.does(&["ship", RESOURCE, "--for", "1s"]);
 }
+
+#[test]
+fn list_and_status_tell_what_is_there() {
+    let cluster = Cluster::builder().start();
+    let place = Place::for_cluster(&cluster);
+    let unknown = place.json(3, &["status"]);
+    assert!(unknown["resources"][0]["red"][0].as_str().unwrap().contains("cannot be told"));
+    place.does(&["init"]);
+    let empty = place.json(3, &["status"]);
+    assert_eq!(empty["red"], true);
+    assert!(empty["resources"][0]["rpo_exposure_seconds"].is_null());
+    assert!(place.does(&["list"]).contains("no snapshots"));
+    place.does(&["prepare", RESOURCE]);
+    let taken = place.json(0, &["snapshot", RESOURCE, "--full"]);
+    let dark = place.ends(3, &["status"]);
+    assert!(dark.stdout.contains("cannot tell"), "{}", dark.stdout);
+    place.does(&["ship", RESOURCE, "--once"]);
+    let green = place.json(0, &["status"]);
+    let one = &green["resources"][0];
+    assert_eq!(one["last_snapshot"], taken["id"], "{green}");
+    assert!(one["rpo_exposure_seconds"].as_f64().unwrap() < 600.0, "{green}");
+    assert!(one["last_proof_at"].is_null(), "{green}");
+    let list = place.json(0, &["list", RESOURCE]);
+    assert_eq!(list[0]["snapshots"][0]["proof"], "taken", "{list}");
+    assert_eq!(list[0]["windows"][0]["snapshots"][0], taken["id"], "{list}");
+    let text = place.does(&["list"]);
+    assert!(text.contains("every instant from "), "{text}");
+    assert!(place.does(&["status"]).contains("no second copy"));
+    let state = fs::metadata(place.path("state")).unwrap();
+    assert_eq!(state.permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn damage_is_told_and_ends_with_3() {
+    let cluster = Cluster::builder().start();
+    cluster.psql("postgres", "create table t as select g from generate_series(1, 20000) g");
+    let path = cluster.psql("postgres", "select pg_relation_filepath('t')");
+    cluster.psql("postgres", "checkpoint");
+    let file = cluster.data_dir().join(path);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[3 * 8_192 + 5_000] ^= 0xFF;
+    fs::write(&file, bytes).unwrap();
+    let place = Place::for_cluster(&cluster);
+    place.does(&["init"]);
+    place.does(&["prepare", RESOURCE]);
+    let damaged = place.ends(3, &["snapshot", RESOURCE]);
+    assert!(damaged.stdout.contains("1 DAMAGED"), "{}", damaged.stdout);
+    let status = place.ends(3, &["status"]);
+    assert!(status.stdout.contains("damaged pages"), "{}", status.stdout);
+}
+
+#[test]
+fn slots_on_other_hosts_follow() {
+    let primary = Cluster::builder().start();
+    let standby = Cluster::standby_of(&primary);
+    let both = format!(
+        "host={},{} port={},{} user=postgres dbname=postgres",
+        primary.socket_dir().display(),
+        standby.socket_dir().display(),
+        primary.port(),
+        standby.port()
+    );
+    let place = Place::with_connection(&both, &primary.data_dir());
+    place.does(&["init"]);
+    let prepared = place.json(0, &["prepare", RESOURCE]);
+    assert_eq!(prepared["hosts"].as_array().unwrap().len(), 2, "{prepared}");
+    primary.psql("postgres", "create table t as select g from generate_series(1, 90000) g");
+    standby.psql("postgres", "select pg_drop_replication_slot('fenice_registro')");
+    let mut ship = place.start(&["ship", RESOURCE]);
+    let restart = "select coalesce(min(restart_lsn), '0/0') from pg_replication_slots \
+                   where slot_name = 'fenice_registro'";
+    let before = primary.psql("postgres", "select pg_current_wal_flush_lsn()");
+    let passed = format!("select ({restart}) > '{before}'::pg_lsn");
+    wait_for("the standby's slot to move on", || standby.psql("postgres", &passed) == "t");
+    kill_process(Pid::from_child(&ship), Signal::INT).unwrap();
+    assert_eq!(ship.wait().unwrap().code(), Some(0));
+}

@@ -46,7 +46,6 @@ fn nothing_is_done_without_a_repository_or_with_a_wrong_key() {
 #[test]
 fn a_source_that_would_wait_for_us_is_refused() {
     let cluster = Cluster::builder().setting("synchronous_standby_names", "*").start();
-    cluster.psql("postgres", "alter role postgres set synchronous_commit = local");
     let place = Place::for_cluster(&cluster);
     place.does(&["init"]);
     let refused = place.ends(4, &["prepare", RESOURCE]);

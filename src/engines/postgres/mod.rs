@@ -2,12 +2,15 @@
 //!
 //! Reading order: `source` (which servers), `cluster` (which cluster, and is it still the same),
 //! `prepare` (what it needs), `ship` (log), `heartbeat` (what dates restored data), `protect` (both
-//! together, all the time), `snapshot` (files), `restore`.
+//! together, all the time), `push` (log that the server hands over), `snapshot` (files), `restore`,
+//! `overview` (what came of it).
 
 pub mod cluster;
 pub mod heartbeat;
+pub mod overview;
 pub mod prepare;
 pub mod protect;
+pub mod push;
 pub mod restore;
 pub mod ship;
 pub mod snapshot;

@@ -53,21 +53,21 @@ pub fn from_socket(socket: &Path, name: &str, to: &Path) -> Result<Fetch> {
     }
 }
 
-/// Writes beside the destination and renames: PostgreSQL never sees a short file.
 fn receive(reader: &mut impl Read, bytes: u64, to: &Path) -> Result<()> {
     if bytes > LARGEST_BYTES {
         return Err(Error::failed(format!("{bytes} bytes are too many")));
     }
-    let beside = to.with_extension("fenice-tmp");
     let mut content = Vec::with_capacity(bytes as usize);
     reader.take(bytes).read_to_end(&mut content).attempt(|| "receive".to_owned())?;
     if content.len() as u64 != bytes {
         return Err(Error::failed(format!("{} of {bytes} bytes came", content.len())));
     }
-    put(&beside, &content, to).attempt(|| format!("write {}", to.display()))
+    put(&content, to)
 }
 
-fn put(beside: &Path, content: &[u8], to: &Path) -> std::io::Result<()> {
-    fs::write(beside, content)?;
-    fs::rename(beside, to)
+/// Writes beside the destination and renames: PostgreSQL never sees a short file.
+pub(super) fn put(content: &[u8], to: &Path) -> Result<()> {
+    let beside = to.with_extension("fenice-tmp");
+    let put = fs::write(&beside, content).and_then(|()| fs::rename(&beside, to));
+    put.attempt(|| format!("write {}", to.display()))
 }

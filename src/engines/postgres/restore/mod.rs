@@ -3,6 +3,7 @@
 //! `place` decides where things go, `files` writes them, `settings` is the configuration they are
 //! started with (pure), `serve` answers for the log, `fetch` is its client, `recover` is the whole.
 
+pub mod direct;
 pub mod facts;
 pub mod fetch;
 pub mod files;

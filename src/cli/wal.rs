@@ -1,0 +1,127 @@
+//! `fenice wal`: what PostgreSQL itself calls, as `archive_command` and `restore_command`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::exit::Done;
+use super::{Context, lethal};
+use crate::config::{Config, Resource};
+use crate::daemon;
+use crate::engines::postgres::restore::direct;
+use crate::engines::postgres::restore::fetch::{Fetch, from_socket};
+use crate::engines::postgres::{cluster, push};
+use crate::error::{Error, Result};
+use crate::model::Timeline;
+use crate::ports::store::Put;
+
+/// Take over or hand back files of the log, for PostgreSQL itself
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Push(PushArgs),
+    Fetch(FetchArgs),
+}
+
+/// Store a file of pg_wal: archive_command = 'fenice wal push %p'
+#[derive(Debug, clap::Args)]
+struct PushArgs {
+    /// The file (%p)
+    path: PathBuf,
+    /// Whose it is [default: the only resource of the configuration]
+    #[arg(long)]
+    resource: Option<String>,
+}
+
+/// Fetch a file of the log: restore_command = 'fenice wal fetch %f %p'
+///
+/// Ends with 0 when the file is in place, with 1 when it provably does not exist; with anything
+/// else it kills itself, because PostgreSQL would take it for the end of the log.
+#[derive(Debug, clap::Args)]
+struct FetchArgs {
+    /// The file's name (%f)
+    name: String,
+    /// Where to put it (%p)
+    path: PathBuf,
+    /// The socket of the restore that serves [default: $FENICE_WAL_SOCKET, or none: straight from
+    /// the repository]
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// Whose it is [default: the only resource of the configuration]
+    #[arg(long, conflicts_with = "socket")]
+    resource: Option<String>,
+    /// The timeline that recovery follows [default: the newest that is stored]
+    #[arg(long, value_name = "N", conflicts_with = "socket")]
+    timeline: Option<u32>,
+}
+
+/// How `fenice wal` ends.
+pub(super) enum Ended {
+    As(Result<Done>),
+    With(ExitCode),
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Ended {
+    match &args.verb {
+        Verb::Push(args) => Ended::As(run_push(args, context)),
+        Verb::Fetch(args) => Ended::With(match run_fetch(args, context) {
+            Ok(Fetch::Done) => ExitCode::SUCCESS,
+            Ok(Fetch::Absent) => ExitCode::from(1),
+            Err(error) => {
+                context.output.error(&error);
+                lethal::kill_self()
+            }
+        }),
+    }
+}
+
+fn run_push(args: &PushArgs, context: &Context) -> Result<Done> {
+    let config = context.config()?;
+    let parts = context.parts()?;
+    let resource = named_or_only(&config, args.resource.as_deref())?;
+    let repository = parts.open_repository(&config, &resource.repository)?;
+    let registered = cluster::registered(&repository, &resource.name)?;
+    let level = daemon::compression_level(config.policy_of(resource));
+    let archive = cluster::archive(&repository, &resource.name, &registered.cluster, level);
+    let put = push::push(&archive, &registered, &args.path)?;
+    let created = put == Put::Created;
+    // Nothing for people: PostgreSQL would log it with every segment.
+    let answer = || json!({ "path": args.path, "created": created });
+    super::well(context.output.answer(answer, String::new))
+}
+
+fn run_fetch(args: &FetchArgs, context: &Context) -> Result<Fetch> {
+    let from_environment = || {
+        let socket = std::env::var_os("FENICE_WAL_SOCKET").filter(|socket| !socket.is_empty());
+        socket.filter(|_| args.resource.is_none() && args.timeline.is_none()).map(PathBuf::from)
+    };
+    if let Some(socket) = args.socket.clone().or_else(from_environment) {
+        return from_socket(&socket, &args.name, &args.path);
+    }
+    let config = context.config()?;
+    let parts = context.parts()?;
+    let resource = named_or_only(&config, args.resource.as_deref())?;
+    let repository = parts.open_repository(&config, &resource.repository)?;
+    let timeline = args.timeline.map(Timeline);
+    let (name, path) = (&args.name, &args.path);
+    direct::fetch(&repository, &resource.name, timeline, name, path, parts.clock.as_ref())
+}
+
+fn named_or_only<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Resource> {
+    match (name, config.resources.as_slice()) {
+        (Some(name), _) => daemon::resource_of(config, name),
+        (None, [only]) => Ok(only),
+        (None, several) => {
+            let names: Vec<&str> = several.iter().map(|r| r.name.as_str()).collect();
+            Err(Error::usage("which resource is meant is not said")
+                .hint(format!("Name it with --resource, one of: {}.", names.join(", "))))
+        }
+    }
+}

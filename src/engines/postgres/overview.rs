@@ -1,0 +1,114 @@
+//! What is stored of a resource and what it is good for, read from the repository; how fresh it is,
+//! from the catalog besides.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::catalog::Catalog;
+use crate::catalog::heartbeats::Shipping;
+use crate::error::{Error, Result};
+use crate::model::{Lsn, ResourceName, SystemId};
+use crate::plan::condition::Seen;
+use crate::plan::windows::{Reach, windows};
+use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
+use crate::repository::{Repository, layout};
+
+use super::restore::facts;
+
+/// Everything known of one resource. Empty if nothing was ever stored.
+#[derive(Debug, Clone, Default)]
+pub struct Overview {
+    pub system_id: Option<SystemId>,
+    /// Oldest first.
+    pub snapshots: Vec<SnapshotManifest>,
+    /// Oldest first.
+    pub gaps: Vec<GapManifest>,
+    pub reach: Reach,
+    /// By snapshot: when a drill that passed last ended.
+    pub proofs: BTreeMap<String, Timestamp>,
+    /// What the last shipper on this host noted.
+    pub shipping: Option<Shipping>,
+    /// The newest heartbeat that a recovery would bring back, as far as this host knows.
+    pub heartbeat_at: Option<Timestamp>,
+}
+
+/// Reads it. `catalog` is absent where this host ships nothing.
+pub fn read(
+    repository: &Repository,
+    resource: &ResourceName,
+    catalog: Option<&Catalog>,
+) -> Result<Overview> {
+    let clusters = manifest::clusters(repository, resource)?;
+    let Some(system_id) = clusters.last().map(|cluster| cluster.cluster.system_id) else {
+        return Ok(Overview::default());
+    };
+    let listing = facts::pin_listing(repository, resource)?;
+    let stored = facts::read(repository, resource, &listing)?;
+    let reach = windows(&stored.facts).map_err(Error::from)?;
+    let end: Option<Lsn> = reach.windows.last().map(|window| window.end);
+    let (mut shipping, mut heartbeat_at) = (None, None);
+    if let Some(catalog) = catalog {
+        shipping = catalog.shipping(resource, system_id)?;
+        if let Some(end) = end {
+            heartbeat_at = catalog.newest_stored_heartbeat(resource, system_id, end)?;
+        }
+    }
+    Ok(Overview {
+        system_id: Some(system_id),
+        snapshots: stored.manifests,
+        gaps: stored.gaps,
+        reach,
+        proofs: proofs(repository, resource)?,
+        shipping,
+        heartbeat_at,
+    })
+}
+
+/// Reads the drills of a resource for those that passed.
+fn proofs(repository: &Repository, resource: &ResourceName) -> Result<BTreeMap<String, Timestamp>> {
+    let drills: Vec<Value> = manifest::read_all(repository, &layout::drills(resource))?;
+    let mut proofs = BTreeMap::new();
+    for drill in drills.iter().filter(|drill| drill["verdict"] == "passed") {
+        let snapshot = drill["recovery_point"]["snapshot"].as_str();
+        let ended = drill["times"]["t_end"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+        if let (Some(snapshot), Some(ended)) = (snapshot, ended) {
+            let newest = proofs.entry(snapshot.to_owned()).or_insert(ended);
+            *newest = ended.max(*newest);
+        }
+    }
+    Ok(proofs)
+}
+
+impl Overview {
+    /// The newest snapshot of the registered cluster.
+    pub fn last_snapshot(&self) -> Option<&SnapshotManifest> {
+        let ours = self.snapshots.iter().filter(|s| Some(s.cluster.system_id) == self.system_id);
+        ours.max_by_key(|snapshot| snapshot.stopped_at)
+    }
+
+    /// The newest proof of any recovery point.
+    pub fn last_proof(&self) -> Option<Timestamp> {
+        self.proofs.values().max().copied()
+    }
+
+    /// Why a snapshot serves no recovery, if so.
+    pub fn unusable(&self, id: &str) -> Option<&str> {
+        self.reach.unusable.iter().find(|(of, _)| of == id).map(|(_, reason)| reason.as_str())
+    }
+
+    /// For judging.
+    pub fn seen(&self) -> Seen {
+        let last = self.last_snapshot();
+        let gap = self.gaps.iter().max_by_key(|gap| gap.recorded_at);
+        Seen {
+            snapshot_at: last.map(|snapshot| snapshot.stopped_at),
+            damaged_pages: last.map_or(0, |snapshot| snapshot.pages.damaged_count),
+            usable: last.is_some_and(|snapshot| self.unusable(&snapshot.id).is_none()),
+            heartbeat_at: self.heartbeat_at,
+            trouble: self.shipping.as_ref().and_then(|shipping| shipping.trouble.clone()),
+            gap: gap.map(|gap| (gap.recorded_at, gap.to.since(gap.from))),
+        }
+    }
+}
