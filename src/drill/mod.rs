@@ -8,3 +8,5 @@
 pub mod checks;
 pub mod measure;
 pub mod run;
+
+pub use run::{Drill, DrillOutcome};

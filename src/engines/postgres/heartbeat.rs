@@ -47,6 +47,8 @@ pub struct HeartbeatState {
     pub found: u64,
     /// Numbers missing between the oldest and the newest.
     pub missing: u64,
+    /// First and last missing number of each hole, at most a hundred.
+    pub holes: Vec<(u64, u64)>,
     /// Rows whose MAC is wrong.
     pub forged: u64,
 }
@@ -121,7 +123,10 @@ fn judge(beats: Vec<Heartbeat>, forged: u64) -> HeartbeatState {
         (Some(first), Some(last)) => last.seq - first.seq + 1,
         _ => 0,
     };
-    HeartbeatState { newest: beats.into_iter().next_back(), found, missing: span - found, forged }
+    let holes = beats.windows(2).filter(|pair| pair[1].seq > pair[0].seq + 1);
+    let holes = holes.map(|pair| (pair[0].seq + 1, pair[1].seq - 1)).take(100).collect();
+    let newest = beats.into_iter().next_back();
+    HeartbeatState { newest, found, missing: span - found, holes, forged }
 }
 
 fn read_beat(row: &Row) -> Result<Heartbeat> {
@@ -151,6 +156,7 @@ mod tests {
     fn holes_between_beats_are_counted() {
         let state = judge(vec![beat(3), beat(4), beat(7)], 0);
         assert_eq!((state.found, state.missing), (3, 2));
+        assert_eq!(state.holes, [(5, 6)]);
         assert_eq!(state.newest, Some(beat(7)));
         assert_eq!(judge(Vec::new(), 2).newest, None);
     }
