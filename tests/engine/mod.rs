@@ -1,5 +1,7 @@
 //! Snapshot, ship and restore against real clusters.
 
+mod restoring;
 mod rig;
 
 mod first;
+mod instants;

@@ -1,8 +1,6 @@
 //! The vault against its oracles: restic and rustic_core, both ways; against damage, crashes and
 //! faults of the store.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 mod model; // trees of files, made from seeds, and how they get in and out of a vault
 
 mod faults; // a store that fails as told

@@ -15,3 +15,4 @@ pub mod restore;
 pub mod ship;
 pub mod snapshot;
 pub mod source;
+pub mod verify;

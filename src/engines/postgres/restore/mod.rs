@@ -11,3 +11,4 @@ pub mod place;
 pub mod recover;
 pub mod serve;
 pub mod settings;
+pub mod teardown;
