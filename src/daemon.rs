@@ -34,6 +34,8 @@ use crate::repository::vault::WriteSettings;
 /// A snapshot waits for its log at least this long, and for two turns of a shipper elsewhere.
 const LOG_PATIENCE: Duration = Duration::from_secs(600);
 
+const CATALOG: &str = "catalog.sqlite";
+
 /// What reaches the world, shared by everything that is built here.
 #[derive(Clone)]
 pub struct Parts {
@@ -162,7 +164,17 @@ impl Parts {
     pub fn catalog(&self, config: &Config) -> Result<Catalog> {
         let dir = &config.daemon.state_dir;
         private::make_directory(dir)?;
-        Catalog::open(&dir.join("catalog.sqlite"))
+        Catalog::open(&dir.join(CATALOG))
+    }
+
+    /// The catalog, if something was ever noted on this host. Asking makes nothing: the one who
+    /// asks may be another user than the one who notes.
+    pub fn known_catalog(&self, config: &Config) -> Result<Option<Catalog>> {
+        let path = config.daemon.state_dir.join(CATALOG);
+        match private::exists(&path)? {
+            true => Catalog::open(&path).map(Some),
+            false => Ok(None),
+        }
     }
 }
 
@@ -184,7 +196,11 @@ pub fn create_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(FolderStore::create(folder_of(repository)?)?))
 }
 
-fn folder_of(repository: &config::Repository) -> Result<&std::path::Path> {
+/// The folder of a repository.
+///
+/// # Errors
+/// It is a bucket.
+pub fn folder_of(repository: &config::Repository) -> Result<&std::path::Path> {
     match &repository.location {
         Location::Folder(path) => Ok(path),
         Location::Bucket(bucket) => Err(Error::failed(format!(

@@ -40,19 +40,46 @@ struct Made {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
-    let mut all = Vec::new();
-    for repository in chosen(&config, args.repository.as_deref())? {
+    let chosen = chosen(&config, args.repository.as_deref())?;
+    check(&chosen, args)?;
+    let (mut all, mut failure) = (Vec::new(), None);
+    for repository in chosen {
         let made = init(repository, &parts);
-        let made = made.attempt(|| format!("make the repository `{}`", repository.name))?;
-        // At once: the next one may fail, and a kit exists only here.
-        if let (Some(file), Some(kit)) = (&args.kit, &made.kit) {
-            private::create_file(file, kit)?;
+        match made.attempt(|| format!("make the repository `{}`", repository.name)) {
+            Ok(made) => all.push(made),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
         }
-        all.push(made);
     }
-    let value = || Value::Array(all.iter().map(|made| value(made, args)).collect());
-    let text = || all.iter().map(|made| text(made, args)).collect();
-    super::well(context.output.answer(value, text))
+    if let (Some(file), Some(kit)) = (&args.kit, all.iter().find_map(|made| made.kit.as_ref())) {
+        private::create_file(file, kit)?;
+    }
+    // Before any failure is told: a kit exists only here.
+    if failure.is_none() || !all.is_empty() {
+        let value = || Value::Array(all.iter().map(|made| value(made, args)).collect());
+        let text = || all.iter().map(|made| text(made, args)).collect();
+        context.output.answer(value, text)?;
+    }
+    failure.map_or(Ok(Done::Well), Err)
+}
+
+/// Everything that can be told before the first repository is made.
+fn check(chosen: &[&Configured], args: &Args) -> Result<()> {
+    for repository in chosen {
+        daemon::folder_of(repository)?;
+    }
+    let Some(kit) = &args.kit else { return Ok(()) };
+    if chosen.len() > 1 {
+        return Err(Error::usage("one file holds the kit of one repository")
+            .hint("Name the repository: fenice init NAME --kit FILE."));
+    }
+    match private::exists(kit)? {
+        true => Err(Error::refused(format!("{} exists already", kit.display()))
+            .hint("Nothing was made. Name another file.")),
+        false => Ok(()),
+    }
 }
 
 fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<Vec<&'c Configured>> {

@@ -65,8 +65,14 @@ pub(crate) struct Context {
     pub output: Output,
 }
 
-/// Runs the command that `argv` spells, which begins with the program's name.
+/// Runs the command that `argv` spells, which begins with the program's name. A panic has told its
+/// story and is a failure like any other, but for `wal fetch`, which it kills.
 pub fn run(argv: &[OsString]) -> ExitCode {
+    let ended = std::panic::catch_unwind(|| run_verb(argv));
+    ended.unwrap_or_else(|_| ExitCode::from(code_of(Kind::Failed)))
+}
+
+fn run_verb(argv: &[OsString]) -> ExitCode {
     // Whoever installed one before us in this process did the same.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let cli = match Cli::try_parse_from(argv) {
@@ -129,7 +135,11 @@ fn start_log(verbose: u8, output: Output) {
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.attempt(|| "start the threads of this program".to_owned())?.block_on(work)
+    let runtime = runtime.attempt(|| "start the threads of this program".to_owned())?;
+    let ended = runtime.block_on(work);
+    // Work that was given up, such as a snapshot after a gap, may die at any instant.
+    runtime.shutdown_background();
+    ended
 }
 
 impl Context {

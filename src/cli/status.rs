@@ -28,12 +28,12 @@ struct Judged<'c> {
 pub(super) fn run(_: &Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
-    let catalog = parts.catalog(&config);
+    let catalog = parts.known_catalog(&config);
     if let Err(error) = &catalog {
         context.output.warn(error.chain());
     }
     let now = parts.clock.now();
-    let catalog = catalog.ok();
+    let catalog = catalog.ok().flatten();
     let judge = |resource| judge(resource, &config, &parts, catalog.as_ref(), now);
     let all: Vec<Judged<'_>> = config.resources.iter().map(judge).collect();
     context.output.answer(

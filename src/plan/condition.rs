@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn green_needs_everything() {
         assert!(reds(&green(), RPO, at(11)).is_empty());
-        let spoil: [(fn(&mut Seen), &str); 8] = [
+        type Spoil = fn(&mut Seen);
+        let spoil: [(Spoil, &str); 8] = [
             (|s| s.snapshot_at = None, "no snapshot"),
             (|s| s.snapshot_at = Some(at(-38)), "old"),
             (|s| s.damaged_pages = 1, "damaged"),

@@ -171,3 +171,36 @@ fn slots_on_other_hosts_follow() {
     kill_process(Pid::from_child(&ship), Signal::INT).unwrap();
     assert_eq!(ship.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_gap_is_recorded_and_answered_by_a_snapshot_at_once() {
+    let small = |builder: crate::support::Builder| {
+        builder.segment_size_mib(1).setting("min_wal_size", "2MB").setting("max_wal_size", "2MB")
+    };
+    let cluster = small(Cluster::builder()).start();
+    let place = Place::for_cluster(&cluster);
+    place.does(&["init"]);
+    place.does(&["prepare", RESOURCE]);
+    place.does(&["snapshot", RESOURCE]);
+    cluster.psql("postgres", "select pg_drop_replication_slot('fenice_registro')");
+    for _ in 0..4 {
+        cluster.psql("postgres", "drop table if exists t");
+        cluster.psql("postgres", "create table t as select g from generate_series(1, 90000) g");
+        cluster.psql("postgres", "checkpoint");
+    }
+    let mut ship = place.start(&["ship", RESOURCE]);
+    let snapshots = || {
+        let list = place.json(0, &["list", RESOURCE]);
+        list[0]["snapshots"].as_array().unwrap().len()
+    };
+    wait_for("the snapshot after the gap", || snapshots() == 2);
+    kill_process(Pid::from_child(&ship), Signal::TERM).unwrap();
+    assert_eq!(ship.wait().unwrap().code(), Some(0));
+    let list = place.json(0, &["list", RESOURCE]);
+    assert_eq!(list[0]["gaps"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(list[0]["windows"].as_array().unwrap().len(), 2, "{list}");
+    assert!(place.does(&["list"]).contains("the log breaks off"));
+    // Answered: status is green again.
+    place.does(&["ship", RESOURCE, "--once"]);
+    assert_eq!(place.json(0, &["status"])["resources"][0]["gaps"], 1);
+}

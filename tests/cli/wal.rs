@@ -1,9 +1,10 @@
 //! Log that PostgreSQL hands over and asks for.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 
 use super::rig::{Place, RESOURCE, signal_of};
@@ -144,6 +145,29 @@ fn every_other_end_of_a_fetch_is_death() {
     assert!(killed(&["wal", "fetch", FIRST, "x"]), "broken configuration");
 }
 
+/// Takes one question, gives `answer`, hangs up.
+fn answer_once(listener: &UnixListener, answer: &str) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut question = String::new();
+    BufReader::new(&stream).read_line(&mut question).unwrap();
+    assert_eq!(question.trim_end(), FIRST);
+    (&stream).write_all(answer.as_bytes()).unwrap();
+}
+
+/// Runs itself as a process that is armed as `wal fetch` is, and panics.
+#[test]
+fn a_panic_is_death() {
+    const ROLE: &str = "FENICE_TEST_PANICS";
+    if std::env::var_os(ROLE).is_some() {
+        fenice::cli::lethal::arm(&["fenice", "wal", "fetch", "a", "b"].map(Into::into));
+        thread::spawn(|| panic!("anywhere")).join().unwrap_err();
+        unreachable!("the panic of a thread was survived");
+    }
+    let mut own = Command::new(std::env::current_exe().unwrap());
+    own.args(["--exact", "cli::wal::a_panic_is_death"]).env(ROLE, "1");
+    assert_eq!(signal_of(&mut own), KILLED);
+}
+
 #[test]
 fn a_socket_that_is_gone_or_talks_nonsense_is_death() {
     let place = Place::without_server();
@@ -162,9 +186,7 @@ fn a_socket_that_is_gone_or_talks_nonsense_is_death() {
         let socket = place.path(&format!("s{number}"));
         let listener = UnixListener::bind(&socket).unwrap();
         let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            // The client may have gone already; its end is what counts.
-            let _ = stream.write_all(answer.as_bytes());
+            answer_once(&listener, answer);
         });
         assert_eq!(signal_of(&mut fetch(socket.to_str().unwrap())), KILLED, "{answer:?}");
         server.join().unwrap();
@@ -180,8 +202,7 @@ fn what_the_socket_says_is_done() {
         let socket = place.path(&format!("s{number}"));
         let listener = UnixListener::bind(&socket).unwrap();
         let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.write_all(answer.as_bytes()).unwrap();
+            answer_once(&listener, answer);
         });
         let (to, socket) = (to.to_str().unwrap(), socket.to_str().unwrap());
         place.ends(code, &["wal", "fetch", FIRST, to, "--socket", socket]);

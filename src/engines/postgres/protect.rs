@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::catalog::Catalog;
 use crate::catalog::heartbeats::Shipping;
 use crate::config::Method;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Lsn;
 use crate::ports::Clock;
 use crate::ports::postgres::Session;
@@ -26,6 +26,8 @@ use super::source::flushed_lsn;
 
 /// Positions are noted at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// A beat that takes longer is given up, with its session: the server may be gone without a word.
+const BEAT_LIMIT: Duration = Duration::from_secs(30);
 /// A snapshot that a gap calls for is tried again after this long, until it succeeds.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(60);
 
@@ -73,7 +75,15 @@ impl Protection {
         let state = self.shipper.state.borrow().clone();
         self.note(&state).await;
         self.look_after_slots(state.stored).await;
-        Ok(state.stored)
+        match state.stored >= wanted {
+            true => Ok(state.stored),
+            false => Err(Error::failed(format!(
+                "shipping was ended at {}, short of {wanted}",
+                state.stored
+            ))
+            .later()
+            .hint("Run it again: it goes on from there.")),
+        }
     }
 
     /// Beats once, on the session of the beat before if it still holds. A missed beat is no loss:
@@ -93,15 +103,15 @@ impl Protection {
                 catalog.note_heartbeat(&resource, system_id, beat.seq, beat.at, committed_before)
             })
             .await?;
-            Ok::<Lsn, crate::error::Error>(committed_before)
+            Ok::<Lsn, Error>(committed_before)
         };
-        match beaten.await {
-            Ok(committed_before) => Some(committed_before),
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), "a heartbeat was missed");
-                None
-            }
-        }
+        let error = match tokio::time::timeout(BEAT_LIMIT, beaten).await {
+            Ok(Ok(committed_before)) => return Some(committed_before),
+            Ok(Err(error)) => error,
+            Err(_) => Error::failed(format!("no answer within {} s", BEAT_LIMIT.as_secs())),
+        };
+        tracing::warn!(error = %error.chain(), "a heartbeat was missed");
+        None
     }
 
     async fn beat_for_ever(&self) -> Result<()> {

@@ -1,19 +1,27 @@
 //! Slots on the hosts that nobody streams from: kept, and moved on as the log is stored, so that
 //! shipping goes on from any of them without a gap after a failover (RULES 12).
 
+use std::time::Duration;
+
 use crate::error::{Attempt, Result};
 use crate::model::Lsn;
 use crate::ports::postgres::Postgres;
 
 use super::super::source::{Source, field};
 
+/// A host that takes longer is passed over until the next turn.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// Looks after the slot on every host. `durable` is how far the log is stored; a host that lags
 /// behind it keeps what it has yet to be passed. Returns the hosts where that failed.
 pub async fn keep_others(source: &Source, durable: Lsn) -> Vec<String> {
     let mut failures = Vec::new();
     for host in &source.hosts {
-        if let Err(error) = keep_one(host.as_ref(), source, durable).await {
-            failures.push(error.chain());
+        let kept = tokio::time::timeout(LIMIT, keep_one(host.as_ref(), source, durable)).await;
+        match kept {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failures.push(error.chain()),
+            Err(_) => failures.push(format!("{} does not answer", host.describe())),
         }
     }
     failures
