@@ -13,10 +13,11 @@ use crate::adapters::launcher::ProcessLauncher;
 use crate::adapters::postgres::PgConnector;
 use crate::adapters::postgres::conninfo::Conninfo;
 use crate::adapters::system::{SystemClock, SystemEntropy};
-use crate::adapters::{private, secrets};
+use crate::adapters::{private, programs, secrets};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Location, PostgresSource, Resource};
 use crate::engines::postgres::cluster;
+use crate::engines::postgres::restore::recover::Tools;
 use crate::engines::postgres::ship::{ShipState, Shipper};
 use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
 use crate::engines::postgres::source::Source;
@@ -133,8 +134,6 @@ impl Parts {
     /// A snapshot to be taken; `full_read` reads every file, changed or not.
     pub fn snapshot_job_of(&self, of: &Protected<'_>, full_read: bool) -> SnapshotJob {
         let policy = of.policy;
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let workers = of.resource.workers.map_or(cores, |workers| workers as usize);
         SnapshotJob {
             repository: of.repository.clone(),
             source: of.source.clone(),
@@ -148,7 +147,7 @@ impl Parts {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             progress: Arc::new(Progress::default()),
-            workers,
+            workers: workers_of(of.resource),
             chunk_bytes: policy.chunk.0 as usize,
             write: WriteSettings {
                 pack_bytes: policy.pack.0 as usize,
@@ -158,6 +157,20 @@ impl Parts {
             full_read_every: of.resource.full_read_every.0,
             full_read,
         }
+    }
+
+    /// What restores and drills of a resource work with.
+    pub fn tools_of(&self, of: &Protected<'_>) -> Result<Tools> {
+        let registered = cluster::registered(&of.repository, &of.resource.name)?;
+        Ok(Tools {
+            repository: of.repository.clone(),
+            clock: self.clock.clone(),
+            connector: self.connector.clone(),
+            launcher: self.launcher.clone(),
+            bin_dir: programs::find(of.postgres.bin_dir.as_deref(), registered.cluster.major())?,
+            workers: workers_of(of.resource),
+            progress: Arc::new(Progress::default()),
+        })
     }
 
     /// The catalog, made the first time in the state directory (mode 0700).
@@ -176,6 +189,12 @@ impl Parts {
             false => Ok(None),
         }
     }
+}
+
+/// Threads that read or write files of a resource: as configured, else one a core.
+fn workers_of(resource: &Resource) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    resource.workers.map_or(cores, |workers| workers as usize)
 }
 
 /// zstd's level of a policy, which is from 1 to 19.

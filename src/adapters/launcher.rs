@@ -171,6 +171,13 @@ fn signal_group(child: &Child, signal: Signal) {
     }
 }
 
+/// The processes that `pid` started, as far as the kernel tells.
+fn children_of(pid: u32) -> Vec<Pid> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let pids = list.split_whitespace().filter_map(|word| word.parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
+}
+
 struct ProcessServer {
     /// `None` once it was left to itself.
     child: Option<Child>,
@@ -202,6 +209,17 @@ impl Server for ProcessServer {
             child.wait().attempt(what)?;
         }
         Ok(())
+    }
+
+    fn kill(mut self: Box<Self>) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        // PostgreSQL's processes each lead a group of their own.
+        let others = children_of(child.id());
+        signal_group(&child, Signal::KILL);
+        for other in others {
+            let _ = kill_process(other, Signal::KILL);
+        }
+        child.wait().attempt(|| "kill the server".to_owned()).map(drop)
     }
 
     fn leave(mut self: Box<Self>) {

@@ -5,6 +5,7 @@ pub mod launcher;
 pub mod memory;
 pub mod postgres;
 pub mod private;
+pub mod programs;
 pub mod secrets;
 pub mod system;
 pub mod systemd;

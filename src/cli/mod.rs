@@ -12,9 +12,12 @@ pub mod progress;
 pub mod terminal;
 
 mod check_config;
+mod demo;
+pub(crate) mod drill;
 mod init;
 mod list;
 mod prepare;
+mod restore;
 mod ship;
 mod snapshot;
 mod status;
@@ -56,6 +59,9 @@ enum Verb {
     Snapshot(snapshot::Args),
     List(list::Args),
     Status(status::Args),
+    Restore(args::Restore),
+    Drill(drill::Args),
+    Demo(demo::Args),
     Wal(wal::Args),
 }
 
@@ -90,6 +96,9 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Snapshot(args) => block_on(snapshot::run(args, &context)),
         Verb::List(args) => list::run(&args, &context),
         Verb::Status(args) => status::run(&args, &context),
+        Verb::Restore(args) => block_on(restore::run(args, &context)),
+        Verb::Drill(args) => block_on(drill::run(args, &context)),
+        Verb::Demo(args) => block_on(demo::run(args, &context)),
         Verb::Wal(args) => match wal::run(&args, &context) {
             wal::Ended::As(ended) => ended,
             wal::Ended::With(code) => return code,

@@ -90,7 +90,7 @@ fn protection(
 }
 
 /// Sets `stop` on SIGTERM, SIGINT, or after `limit`.
-fn stop_when_told(
+pub(super) fn stop_when_told(
     stop: watch::Sender<bool>,
     limit: Option<Duration>,
 ) -> Result<impl Future<Output = ()>> {

@@ -11,6 +11,8 @@ use crate::config::{Config, Resource};
 use crate::daemon;
 use crate::engines::postgres::restore::direct;
 use crate::engines::postgres::restore::fetch::{Fetch, from_socket};
+use crate::engines::postgres::restore::later;
+use crate::engines::postgres::snapshot::job::blocking;
 use crate::engines::postgres::{cluster, push};
 use crate::error::{Error, Result};
 use crate::model::Timeline;
@@ -28,6 +30,17 @@ pub(super) struct Args {
 enum Verb {
     Push(PushArgs),
     Fetch(FetchArgs),
+    Serve(ServeArgs),
+}
+
+/// Serve the log to a restored server that you start yourself, until interrupted
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// The resource, as the configuration names it
+    resource: String,
+    /// Where `restore` put it
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
 }
 
 /// Store a file of pg_wal: archive_command = 'fenice wal push %p'
@@ -71,6 +84,7 @@ pub(super) enum Ended {
 pub(super) fn run(args: &Args, context: &Context) -> Ended {
     match &args.verb {
         Verb::Push(args) => Ended::As(run_push(args, context)),
+        Verb::Serve(args) => Ended::As(super::block_on(run_serve(args, context))),
         Verb::Fetch(args) => Ended::With(match run_fetch(args, context) {
             Ok(Fetch::Done) => ExitCode::SUCCESS,
             Ok(Fetch::Absent) => ExitCode::from(1),
@@ -112,6 +126,30 @@ fn run_fetch(args: &FetchArgs, context: &Context) -> Result<Fetch> {
     let timeline = args.timeline.map(Timeline);
     let (name, path) = (&args.name, &args.path);
     direct::fetch(&repository, &resource.name, timeline, name, path, parts.clock.as_ref())
+}
+
+async fn run_serve(args: &ServeArgs, context: &Context) -> Result<Done> {
+    let config = context.config()?;
+    let parts = context.parts()?;
+    let protected = parts.protected(&config, &args.resource)?;
+    let tools = parts.tools_of(&protected)?;
+    let files = {
+        let (tools, name) = (tools.clone(), protected.resource.name.clone());
+        let target = args.target.clone();
+        blocking(move || later::take_up(&tools, &name, &target)).await?
+    };
+    let _server = files.serve(&tools)?;
+    let user = parts.role_of(protected.resource)?;
+    let start = super::restore::start_command(&files, &tools, user)?;
+    context
+        .output
+        .note(format_args!("serving the log up to {}; start it with:\n{start}", files.end()));
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let interrupts = tokio::spawn(super::ship::stop_when_told(stop, None)?);
+    // The other end goes away with the task that waits for signals: that is a reason to end too.
+    drop(stopped.wait_for(|stop| *stop).await);
+    interrupts.abort();
+    Ok(Done::Well)
 }
 
 fn named_or_only<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Resource> {

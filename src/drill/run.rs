@@ -23,6 +23,7 @@ use crate::evidence::drill_report::{
 use crate::model::{Extent, Span};
 use crate::plan::facts::{Request, Target};
 use crate::plan::objective::{Moment, Targets};
+use crate::ports::postgres::Row;
 use crate::ports::store::{Entry, Put};
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::{Repository, layout, secrets};
@@ -46,11 +47,17 @@ pub struct Drill<'a> {
     pub host: String,
     pub configuration_hash: String,
     pub trigger: Trigger,
+    /// When the loss really happened, if this is no rehearsal of one.
+    pub disrupted: Option<Moment>,
+    /// Asked of the restored server once it has passed; for whoever compares further.
+    pub questions: Vec<String>,
 }
 
 /// What a drill came to.
 pub struct DrillOutcome {
     pub report: DrillReport,
+    /// The rows that answer the questions, if the server was reached.
+    pub answers: Option<Vec<Vec<Row>>>,
 }
 
 /// What is known of the recovery while it runs.
@@ -71,7 +78,8 @@ impl Drill<'_> {
         let listing = blocking(move || pin_listing(&repository, &name)).await?;
         // After the listing: whatever it names was stored before the disruption (RULES 15).
         let now = self.now();
-        let t_disrupt = to.map_or(now, |at| Moment { at, monotonic: None });
+        let rehearsed = self.disrupted.unwrap_or(now);
+        let t_disrupt = to.map_or(rehearsed, |at| Moment { at, monotonic: None });
         let mut seen = Seen::begin(t_disrupt, now, to.is_some());
         let target = to.map_or(Target::Latest, Target::At);
         let running = self.recover(&mut seen, listing, target).await;
@@ -81,12 +89,13 @@ impl Drill<'_> {
         if seen.all_passed() {
             seen.t_service = Some(self.now());
         }
+        let answers = self.ask_questions(&mut seen, running.as_ref()).await;
         self.remove(&mut seen, running);
         seen.t_end = self.tools.clock.now();
         let targets = Targets { rto: self.policy.rto, rpo: self.policy.rpo };
         let id = layout::instant(now.at);
         let report = seen.report(self.identity(id), targets, self.policy.detection_allowance);
-        Ok(DrillOutcome { report })
+        Ok(DrillOutcome { report, answers })
     }
 
     fn identity(&self, drill_id: String) -> Identity {
@@ -201,6 +210,29 @@ impl Drill<'_> {
         // Last: only a server that still answers after all this is in service.
         seen.checks.push(subject.answers().await);
         Ok(())
+    }
+
+    async fn ask_questions(
+        &self,
+        seen: &mut Seen,
+        running: Option<&Running>,
+    ) -> Option<Vec<Vec<Row>>> {
+        let recovered = running?.recovered.as_ref()?;
+        let asked = async {
+            let mut session = recovered.host.session("fenice").await?;
+            let mut answers = Vec::with_capacity(self.questions.len());
+            for question in &self.questions {
+                answers.push(session.query(question).await?);
+            }
+            Ok::<_, Error>(answers)
+        };
+        match asked.await {
+            Ok(answers) => Some(answers),
+            Err(error) => {
+                seen.find(error.chain());
+                None
+            }
+        }
     }
 
     async fn heartbeat_key(&self, manifest: &SnapshotManifest) -> Result<HeartbeatKey> {

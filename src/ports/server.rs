@@ -71,6 +71,9 @@ pub trait Server: Send {
     /// Stops it and waits; kills it after `limit`.
     fn stop(&mut self, mode: StopMode, limit: Duration) -> Result<()>;
 
+    /// Kills every process of it at once, as a loss of power would (SIGKILL), and waits.
+    fn kill(self: Box<Self>) -> Result<()>;
+
     /// Lets it run on after this process.
     fn leave(self: Box<Self>);
 }

@@ -7,6 +7,7 @@ pub mod direct;
 pub mod facts;
 pub mod fetch;
 pub mod files;
+pub mod later;
 pub mod place;
 pub mod recover;
 pub mod serve;

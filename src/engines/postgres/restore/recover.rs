@@ -35,6 +35,8 @@ use super::settings::{self, Limits, Start, Stop};
 
 const TOOL_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Of the log's server, in the directory of sockets.
+const SOCKET: &str = "wal.sock";
 const POLL: Duration = Duration::from_millis(50);
 /// Of a unix socket's path (`unix(7)`: 108 bytes with the final zero), less PostgreSQL's own name.
 const LONGEST_SOCKET_DIR: usize = 80;
@@ -186,22 +188,27 @@ fn write_owned(path: &Path, text: &str, owner: Option<(u32, u32)>) -> Result<()>
 }
 
 impl FilesInPlace {
-    /// Begins to serve the log; returns with it the `restore_command`.
-    pub fn serve(&self, tools: &Tools) -> Result<(WalServer, String)> {
+    /// Begins to serve the log.
+    pub fn serve(&self, tools: &Tools) -> Result<WalServer> {
         let dir = self.place.socket_dir()?;
         if let Some((uid, gid)) = tools.launcher.runs_as() {
             chown(&dir, Some(uid), Some(gid)).attempt(|| format!("give {} away", dir.display()))?;
         }
-        let socket = dir.join("wal.sock");
+        let socket = dir.join(SOCKET);
         let server = WalServer::start(self.stored.archive.clone(), self.plan.clone(), &socket)?;
         if let Some((uid, gid)) = tools.launcher.runs_as() {
             chown(&socket, Some(uid), Some(gid))
                 .attempt(|| format!("give {} away", socket.display()))?;
         }
+        Ok(server)
+    }
+
+    /// What PostgreSQL calls for each file of log while it is served.
+    pub fn restore_command(&self, tools: &Tools) -> Result<String> {
         let program = tools.launcher.own_program(&self.place.side)?;
         let word = |path: &Path| settings::shell_word(&path.display().to_string());
-        let command = format!("{} wal fetch --socket {} '%f' '%p'", word(&program), word(&socket));
-        Ok((server, command))
+        let socket = word(&self.place.socket_dir()?.join(SOCKET));
+        Ok(format!("{} wal fetch --socket {socket} '%f' '%p'", word(&program)))
     }
 
     /// What the server must be started with.
@@ -238,7 +245,8 @@ impl FilesInPlace {
     /// It ended or did not open in time; the reason is taken from its log. It is stopped then.
     pub async fn recover(&self, tools: &Tools, start: &StartRequest) -> Result<Recovered> {
         tools.progress.enter("replaying the log");
-        let (wal_server, command) = self.serve(tools)?;
+        let wal_server = self.serve(tools)?;
+        let command = self.restore_command(tools)?;
         let target = match &self.plan.target {
             Target::At(at) => Some(*at),
             Target::Latest | Target::Consistent { .. } => None,
