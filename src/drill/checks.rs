@@ -17,7 +17,7 @@ use crate::ports::postgres::Postgres;
 use crate::ports::server::Launcher;
 use crate::repository::manifest::{ClusterFacts, PageReport, TableEstimate};
 
-/// Row counts may differ by this many whatever the tolerance says: statistics are samples.
+/// So many rows may be missing whatever the tolerance says: statistics are samples.
 const ROWS_ALWAYS_TOLERATED: f64 = 1_000.0;
 
 /// What the checks need.
@@ -229,9 +229,11 @@ impl Subject<'_> {
         let expected = (estimate.rows >= 0.0).then_some(estimate.rows);
         let fits = |actual: u64| {
             expected.is_none_or(|expected| {
+                // Rows that came later are no loss; how many may have been deleted since is the
+                // tolerance's matter.
                 let allowed = (expected * tolerance).max(ROWS_ALWAYS_TOLERATED);
                 let emptied = actual == 0 && expected >= ROWS_ALWAYS_TOLERATED;
-                (actual as f64 - expected).abs() <= allowed && !emptied
+                actual as f64 >= expected - allowed && !emptied
             })
         };
         TableCount {
