@@ -3,3 +3,6 @@
 mod rig;
 
 mod first;
+mod standby;
+mod stream;
+mod survival;
