@@ -12,6 +12,7 @@ use fenice::adapters::postgres::PgConnector;
 use fenice::adapters::system::{SystemClock, SystemEntropy};
 use fenice::engines::postgres::cluster;
 use fenice::engines::postgres::ship::{ShipState, Shipper, Until};
+use fenice::engines::postgres::snapshot::log::lock_name;
 use fenice::engines::postgres::snapshot::{LogKeeper, SnapshotJob, files, stream};
 use fenice::engines::postgres::source::Source;
 use fenice::engines::progress::Progress;
@@ -206,7 +207,11 @@ impl Rig {
         let shipper = self.shipper(source, every);
         let (stop, stopped) = watch::channel(false);
         let state = shipper.state.subscribe();
-        let task = self.runtime.spawn(async move { shipper.run(Until::Stopped, stopped).await });
+        let lock = self.repository.store.lock(&lock_name(source)).unwrap();
+        let task = self.runtime.spawn(async move {
+            let _lock = lock;
+            shipper.run(Until::Stopped, stopped).await
+        });
         Shipping { stop, state, task: Some(task) }
     }
 }
