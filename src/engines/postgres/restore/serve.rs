@@ -13,11 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, Kind, Result};
 use crate::model::WalName;
 use crate::plan::answer::{Answer, answer};
 use crate::plan::recovery::RecoveryPlan;
 use crate::repository::wal::WalArchive;
+
+use super::guard::LogGuard;
 
 /// Memory for segments fetched ahead.
 const AHEAD_BYTES: u64 = 96 << 20;
@@ -39,7 +41,15 @@ pub struct WalServer {
 pub struct Served {
     pub segments: u64,
     /// Why recovery was stopped, if it was; the first reason.
-    pub stopped: Option<String>,
+    pub stopped: Option<Stopped>,
+}
+
+/// Why recovery was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    pub kind: Kind,
+    pub reason: String,
+    pub hint: Option<String>,
 }
 
 struct Shared {
@@ -50,6 +60,7 @@ struct Shared {
     ending: AtomicBool,
     connections: AtomicU64,
     served: Mutex<Served>,
+    guard: Mutex<LogGuard>,
 }
 
 /// Segments being fetched and fetched, by their place in the plan.
@@ -72,6 +83,7 @@ impl WalServer {
         let what = || format!("serve log on {}", socket.display());
         let listener = UnixListener::bind(socket).attempt(what)?;
         listener.set_nonblocking(true).attempt(what)?;
+        let guard = Mutex::new(LogGuard::new(plan.segment_size));
         let shared = Arc::new(Shared {
             archive,
             plan,
@@ -80,6 +92,7 @@ impl WalServer {
             ending: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             served: Mutex::default(),
+            guard,
         });
         let mut threads: Vec<JoinHandle<()>> = (0..FETCHERS)
             .map(|_| {
@@ -151,7 +164,9 @@ impl Shared {
             Err(error) => {
                 let reason = error.chain();
                 tracing::error!(file = line.trim(), %reason, "recovery is stopped");
-                lock(&self.served).stopped.get_or_insert(reason.clone());
+                let (kind, hint) = (error.kind(), error.hint_text().map(str::to_owned));
+                let stopped = Stopped { kind, reason: reason.clone(), hint };
+                lock(&self.served).stopped.get_or_insert(stopped);
                 stream.write_all(format!("stop {}\n", reason.replace('\n', " ")).as_bytes())
             }
         }
@@ -164,7 +179,11 @@ impl Shared {
             Answer::Serve(planned) => {
                 let place = self.plan.segments.iter().position(|segment| segment == planned);
                 let bytes = match place {
-                    Some(place) => self.segment(place)?,
+                    Some(place) => {
+                        let bytes = self.segment(place)?;
+                        lock(&self.guard).pass(&self.plan, place, &bytes)?;
+                        bytes
+                    }
                     // The one before the first, which PostgreSQL may look back to.
                     None => Arc::new(self.archive.read_segment(&planned.objects)?),
                 };
