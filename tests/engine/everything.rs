@@ -73,7 +73,8 @@ fn fill(cluster: &Cluster) {
     );
     cluster.psql(
         "postgres",
-        "create table objects as select n, lo_from_bytea(0, decode(repeat(md5(n::text), 2000), 'hex')) lo
+        "create table objects as
+             select n, lo_from_bytea(0, decode(repeat(md5(n::text), 2000), 'hex')) lo
          from generate_series(1, 40) n",
     );
 }

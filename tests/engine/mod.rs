@@ -1,6 +1,7 @@
 //! Snapshot, ship and restore against real clusters.
 
 mod compare;
+mod forked;
 mod restoring;
 mod rig;
 
@@ -9,3 +10,5 @@ mod first;
 mod instants;
 mod isolation;
 mod real_data;
+mod timelines;
+mod without_us;
