@@ -1,5 +1,6 @@
 //! Snapshot, ship and restore against real clusters.
 
+mod badinput;
 mod compare;
 mod forked;
 mod restoring;

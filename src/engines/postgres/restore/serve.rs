@@ -52,6 +52,18 @@ pub struct Stopped {
     pub hint: Option<String>,
 }
 
+impl Stopped {
+    fn of(error: &Error) -> Stopped {
+        let (kind, reason) = (error.kind(), error.chain());
+        Stopped { kind, reason, hint: error.hint_text().map(str::to_owned) }
+    }
+
+    fn to_error(&self) -> Error {
+        let error = Error::new(self.kind, self.reason.clone());
+        self.hint.iter().fold(error, |error, hint| error.hint(hint.clone()))
+    }
+}
+
 struct Shared {
     archive: WalArchive,
     plan: RecoveryPlan,
@@ -74,7 +86,7 @@ struct Segments {
 enum Fetched {
     UnderWay,
     Ready(Arc<Vec<u8>>),
-    Failed(String),
+    Failed(Stopped),
 }
 
 impl WalServer {
@@ -162,10 +174,9 @@ impl Shared {
             }
             Ok(None) => stream.write_all(b"absent\n"),
             Err(error) => {
-                let reason = error.chain();
+                let stopped = Stopped::of(&error);
+                let reason = stopped.reason.clone();
                 tracing::error!(file = line.trim(), %reason, "recovery is stopped");
-                let (kind, hint) = (error.kind(), error.hint_text().map(str::to_owned));
-                let stopped = Stopped { kind, reason: reason.clone(), hint };
                 lock(&self.served).stopped.get_or_insert(stopped);
                 stream.write_all(format!("stop {}\n", reason.replace('\n', " ")).as_bytes())
             }
@@ -207,7 +218,7 @@ impl Shared {
         loop {
             match segments.fetched.get(&place) {
                 Some(Fetched::Ready(bytes)) => return Ok(bytes.clone()),
-                Some(Fetched::Failed(reason)) => return Err(Error::failed(reason.clone())),
+                Some(Fetched::Failed(stopped)) => return Err(stopped.to_error()),
                 Some(Fetched::UnderWay) | None => {}
             }
             if self.is_ending() {
@@ -234,8 +245,11 @@ impl Shared {
             }));
             let fetched = match read {
                 Ok(Ok(bytes)) => Fetched::Ready(Arc::new(bytes)),
-                Ok(Err(error)) => Fetched::Failed(error.chain()),
-                Err(_) => Fetched::Failed("reading the segment panicked".to_owned()),
+                Ok(Err(error)) => Fetched::Failed(Stopped::of(&error)),
+                Err(_) => {
+                    let error = Error::failed("reading the segment panicked");
+                    Fetched::Failed(Stopped::of(&error))
+                }
             };
             segments = lock(&self.segments);
             segments.fetched.insert(place, fetched);
