@@ -91,7 +91,7 @@ fn ten_instants_give_exactly_what_the_log_says() {
         .setting("timezone", "UTC")
         .start();
     primary.psql("postgres", "create table seen (xid bigint)");
-    let mut standby = Cluster::standby_of(&primary);
+    let standby = Cluster::standby_of(&primary);
     let rig = Rig::new();
     let source = rig.source(&[primary.conninfo(), standby.conninfo()]);
     let shipping = rig.ship(&source, Duration::from_millis(500));

@@ -30,13 +30,15 @@ use crate::repository::vault::restore::Restored;
 use super::facts::{self, Stored};
 use super::files::FilesRestore;
 use super::place::{Place, beside};
-use super::serve::WalServer;
+use super::serve::{Stopped, WalServer};
 use super::settings::{self, Limits, Start, Stop};
 
 const TOOL_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Of the log's server, in the directory of sockets.
 const SOCKET: &str = "wal.sock";
+const LOG_TELLS: &str =
+    "Its log, postgres.log in the .fenice directory beside the target, tells more.";
 const POLL: Duration = Duration::from_millis(50);
 /// Of a unix socket's path (`unix(7)`: 108 bytes with the final zero), less PostgreSQL's own name.
 const LONGEST_SOCKET_DIR: usize = 80;
@@ -355,21 +357,18 @@ enum Unopened {
 }
 
 impl Unopened {
-    fn from_log(ended: String, log: &str, stopped: Option<String>) -> Unopened {
+    fn from_log(ended: String, log: &str, stopped: Option<Stopped>) -> Unopened {
         if log.contains("recovery ended before configured recovery target was reached") {
             return Unopened::TargetNotReached;
         }
+        let error = Error::failed("the restored server did not open");
+        if let Some(Stopped { kind, reason, hint }) = stopped {
+            let error = error.because(format!("recovery was stopped: {reason}")).with_kind(kind);
+            return Unopened::Failed(error.hint(hint.unwrap_or_else(|| LOG_TELLS.to_owned())));
+        }
         let fatal = log.lines().rev().find(|l| l.contains("FATAL:") || l.contains("PANIC:"));
-        let reason = match (stopped, fatal) {
-            (Some(stopped), _) => format!("recovery was stopped: {stopped}"),
-            (None, Some(line)) => line.trim().to_owned(),
-            (None, None) => ended,
-        };
-        Unopened::Failed(
-            Error::failed("the restored server did not open").because(reason).hint(
-                "Its log, postgres.log in the .fenice directory beside the target, tells more.",
-            ),
-        )
+        let reason = fatal.map_or(ended, |line| line.trim().to_owned());
+        Unopened::Failed(error.because(reason).hint(LOG_TELLS))
     }
 }
 
