@@ -25,6 +25,9 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// A folder that holds objects as files.
 pub struct FolderStore {
     root: PathBuf,
+    /// Tells whether the folder is still the one that was opened: where a disk was unmounted its
+    /// empty mount point remains, and holds nothing of the repository.
+    inode: u64,
     temporaries: AtomicU64,
 }
 
@@ -44,13 +47,26 @@ impl FolderStore {
         if !kind.is_dir() {
             return Err(Error::failed(format!("{} is not a folder", root.display())));
         }
-        Ok(FolderStore { root: root.to_owned(), temporaries: AtomicU64::new(0) })
+        let inode = std::os::unix::fs::MetadataExt::ino(&kind);
+        Ok(FolderStore { root: root.to_owned(), inode, temporaries: AtomicU64::new(0) })
     }
 
     /// Makes the folder, readable by nobody else, and opens it.
     pub fn create(root: &Path) -> Result<FolderStore> {
         make_directories(root).attempt(|| format!("make the folder {}", root.display()))?;
         FolderStore::open(root)
+    }
+
+    /// Checks that the folder is there and is the one that was opened.
+    fn must_be_there(&self) -> std::io::Result<()> {
+        let facts = fs::metadata(&self.root)?;
+        match facts.is_dir() && std::os::unix::fs::MetadataExt::ino(&facts) == self.inode {
+            true => Ok(()),
+            false => Err(std::io::Error::new(
+                ErrorKind::NotFound,
+                "another folder is in the place of the repository",
+            )),
+        }
     }
 
     fn path_of(&self, key: &str) -> Result<PathBuf> {
@@ -73,6 +89,8 @@ impl FolderStore {
     }
 
     fn create_object(&self, path: &Path, body: &[u8]) -> std::io::Result<Put> {
+        // Never makes the root anew: what is written into its place is lost with the next mount.
+        self.must_be_there()?;
         if path.try_exists()? {
             return Ok(Put::Exists);
         }
@@ -152,7 +170,9 @@ impl Store for FolderStore {
         match fs::read(&path) {
             Ok(body) => Ok(Some(body)),
             // Absent only if the store itself is there: an unmounted disk proves nothing.
-            Err(error) if error.kind() == ErrorKind::NotFound && self.root.is_dir() => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound && self.must_be_there().is_ok() => {
+                Ok(None)
+            }
             Err(cause) => {
                 let what = format!("cannot read the object {key} from {}", self.describe());
                 Err(unreachable_store(cause, what))
@@ -177,7 +197,9 @@ impl Store for FolderStore {
             None => return Err(Error::failed(format!("`{prefix}` is not a prefix to list"))),
         };
         let mut entries = Vec::new();
-        let listed = fs::metadata(&self.root).and_then(|_| self.list_directory(&dir, &mut entries));
+        // Also afterwards: a disk that goes away meanwhile would look like an empty one.
+        let listed = self.must_be_there().and_then(|()| self.list_directory(&dir, &mut entries));
+        let listed = listed.and_then(|()| self.must_be_there());
         listed.map_err(|cause| {
             unreachable_store(cause, format!("cannot list {prefix} in {}", self.describe()))
         })?;
@@ -188,7 +210,9 @@ impl Store for FolderStore {
     fn remove(&self, key: &str) -> Result<()> {
         let path = self.path_of(key)?;
         let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && self.root.is_dir() => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && self.must_be_there().is_ok() => {
+                Ok(())
+            }
             other => other,
         };
         let parent = path.parent().unwrap_or(&self.root);
@@ -204,6 +228,7 @@ impl Store for FolderStore {
         let dir = self.root.join(LOCKS);
         let path = self.path_of(name).map(|_| dir.join(name.replace('/', ".")))?;
         let open = || {
+            self.must_be_there()?;
             make_directories(&dir)?;
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)
         };

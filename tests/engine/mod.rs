@@ -5,3 +5,6 @@ mod rig;
 
 mod first;
 mod instants;
+mod standby;
+mod stream;
+mod survival;

@@ -1,7 +1,9 @@
 //! A repository in a scratch folder and the engine's parts around one cluster, as the daemon would
 //! build them.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +13,23 @@ use fenice::adapters::system::{SystemClock, SystemEntropy};
 use fenice::engines::postgres::cluster;
 use fenice::engines::postgres::ship::{ShipState, Shipper, Until};
 use fenice::engines::postgres::snapshot::log::lock_name;
-use fenice::engines::postgres::snapshot::{LogKeeper, SnapshotJob, files};
+use fenice::engines::postgres::snapshot::{LogKeeper, SnapshotJob, files, stream};
 use fenice::engines::postgres::source::Source;
 use fenice::engines::progress::Progress;
 use fenice::error::Result;
-use fenice::model::ResourceName;
+use fenice::model::{Lsn, ResourceName, Timeline};
 use fenice::ports::Store;
 use fenice::ports::postgres::Connector;
-use fenice::repository::Repository;
-use fenice::repository::manifest::SnapshotManifest;
+use fenice::repository::manifest::{self, SnapshotManifest};
 use fenice::repository::seal::{Identities, Recipients};
-use fenice::repository::vault::WriteSettings;
+use fenice::repository::vault::{Node, Vault, WriteSettings};
 use fenice::repository::wal::WalArchive;
+use fenice::repository::{Repository, layout, secrets};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{Cluster, Scratch};
+use crate::support::{Cluster, Scratch, run};
 
 /// Everything about one protected resource.
 pub struct Rig {
@@ -117,6 +120,66 @@ impl Rig {
         self.runtime.block_on(files::take(&job, &cluster.data_dir()))
     }
 
+    /// A snapshot by method `stream`.
+    pub fn stream(&self, source: &Source) -> Result<SnapshotManifest> {
+        let job = self.job(source);
+        self.runtime.block_on(stream::take(&job))
+    }
+
+    /// Every manifest, oldest first.
+    pub fn manifests(&self) -> Vec<SnapshotManifest> {
+        manifest::snapshots(&self.repository, &self.resource).unwrap()
+    }
+
+    fn vault_password(&self) -> SecretString {
+        let secret = secrets::read(&self.repository, &secrets::vault_password(&self.resource, 1));
+        SecretString::from(secret.unwrap().unwrap().expose_secret().to_owned())
+    }
+
+    /// Everything in a snapshot, by path.
+    pub fn tree(&self, of: &SnapshotManifest) -> BTreeMap<PathBuf, Node> {
+        let (store, prefix) = (self.repository.store.clone(), layout::vault(&self.resource, 1));
+        let vault = Vault::open(store, &prefix, &self.vault_password()).unwrap();
+        let index = vault.load_index().unwrap();
+        let root = vault.snapshot(&of.vault.snapshot.parse().unwrap()).unwrap().tree;
+        vault.walk(&index, &root).map(|found| found.unwrap()).collect()
+    }
+
+    /// Bytes of one file of a snapshot.
+    pub fn file(&self, of: &SnapshotManifest, path: &str) -> Vec<u8> {
+        let (store, prefix) = (self.repository.store.clone(), layout::vault(&self.resource, 1));
+        let vault = Vault::open(store, &prefix, &self.vault_password()).unwrap();
+        let index = vault.load_index().unwrap();
+        let root = vault.snapshot(&of.vault.snapshot.parse().unwrap()).unwrap().tree;
+        let node = vault.find(&index, &root, Path::new(path)).unwrap();
+        vault.read_file(&index, &node.expect(path)).unwrap()
+    }
+
+    /// `restic check --read-data` finds no error.
+    #[track_caller]
+    pub fn restic_check(&self) {
+        let password = self.scratch.path().join("password");
+        std::fs::write(&password, self.vault_password().expose_secret()).unwrap();
+        let vault = self.repository_dir().join("postgres/registro/vault");
+        let mut command = Command::new("restic");
+        command.args(["--no-cache", "--no-lock", "-r"]).arg(vault).arg("--password-file");
+        let ended = run(command.arg(&password).args(["check", "--read-data"]), "");
+        let text = ended.expect_success("restic check");
+        assert!(text.contains("no errors were found"), "{text}");
+    }
+
+    /// How far the log is stored from the start of `of` on, along the way to its timeline.
+    pub fn stored_from(&self, of: &SnapshotManifest) -> Lsn {
+        self.stored_until(of.timeline, of.start_lsn)
+    }
+
+    /// How far the log is stored from `from` on, along the way to `timeline`.
+    pub fn stored_until(&self, timeline: Timeline, from: Lsn) -> Lsn {
+        let inventory = self.archive().inventory().unwrap();
+        let history = inventory.history(timeline).expect("the history is stored");
+        inventory.stored_until(&history, from)
+    }
+
     /// The archive of the registered cluster.
     pub fn archive(&self) -> WalArchive {
         let registered = cluster::registered(&self.repository, &self.resource).unwrap();
@@ -155,6 +218,11 @@ impl Rig {
 }
 
 impl Shipping {
+    /// Whether it ended by itself.
+    pub fn ended(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Stops in order and returns how it ended.
     pub fn stop(mut self, rig: &Rig) -> Result<()> {
         self.stop.send_replace(true);

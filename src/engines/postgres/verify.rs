@@ -9,8 +9,8 @@ use crate::error::{Attempt, Error, Result};
 use crate::model::Lsn;
 use crate::repository::manifest::{ClusterFacts, PageReport};
 
+use super::snapshot::damage::Checked;
 use super::snapshot::pages::{self, Page};
-use super::snapshot::read::Checked;
 use super::snapshot::scan::{self, Item, ItemKind, vanished_is_none};
 
 const BUFFER_BYTES: usize = 1 << 20;

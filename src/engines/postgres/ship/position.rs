@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::model::{Lsn, Timeline, TimelineHistory, WalInventory};
-use crate::repository::wal::WalArchive;
 
 use super::super::source::Gap;
 
@@ -18,8 +17,12 @@ pub struct Start {
     pub first: bool,
 }
 
-/// The newest stored position on the way to the server's timeline; the end of a recorded gap, if
-/// one begins there; or, if nothing is stored, the segment that holds `otherwise`.
+/// How far back a hole is looked for: more segments than are ever on their way at once. Uploads end
+/// out of order, so a kill may leave a hole before the newest segment.
+const HOLES_WITHIN: u64 = 16;
+
+/// The end of what is stored without a hole on the way to the server's timeline; the end of a
+/// recorded gap, if one begins there; or, if nothing is stored, the segment that holds `otherwise`.
 ///
 /// # Errors
 /// Refused if the newest stored timeline is not on the server's way: the server is an old primary,
@@ -32,6 +35,7 @@ pub fn start(
 ) -> Result<Start> {
     let size = inventory.segment_size;
     let newest = inventory.objects.last().map(|object| object.timeline);
+    let newest = newest.max(inventory.histories.keys().next_back().copied());
     if let Some(newest) = newest.filter(|newest| !server.contains(*newest)) {
         return Err(Error::refused(format!(
             "the server is on timeline {}, which does not descend from timeline {newest} in the \
@@ -45,26 +49,57 @@ pub fn start(
     }
     let ways = server.ancestors.iter().map(|a| (a.timeline, Some(a.switch)));
     let ways: Vec<_> = ways.chain([(server.timeline, None)]).collect();
-    for (timeline, switch) in ways.into_iter().rev() {
-        let Some(end) = WalArchive::end_on(inventory, timeline) else { continue };
-        let leaps = gaps.iter().filter(|gap| gap.from == end).map(|gap| gap.to);
-        if let Some(to) = leaps.max() {
-            let segment = size.number_of(to);
-            let timeline = server.owner_of_segment(segment, size);
-            return Ok(Start { timeline, segment, stored: 0, first: false });
-        }
-        if let Some(switch) = switch.filter(|switch| end >= *switch) {
-            // All of this timeline is stored, perhaps more than its heir ever knew. The heir's
+    let mut begins_at = None;
+    let mut found = None;
+    for (timeline, switch) in ways {
+        if let Some(end) = end_on(inventory, timeline, begins_at, gaps) {
+            // All of an ancestor may be stored, perhaps more than its heir ever knew. The heir's
             // first segment holds the switch point.
-            let segment = size.number_of(switch);
-            let heir = server.owner_of(switch);
-            return Ok(Start { timeline: heir, segment, stored: 0, first: false });
+            let begins = switch.filter(|switch| end >= *switch).map(|switch| {
+                let heir = server.owner_of(switch);
+                (heir, size.start_of(size.number_of(switch)))
+            });
+            found = Some(begins.unwrap_or((timeline, end)));
         }
-        let stored = size.offset_of(end);
-        return Ok(Start { timeline, segment: size.number_of(end), stored, first: false });
+        begins_at = switch.filter(|_| found.is_some()).map(|switch| size.number_of(switch));
     }
-    let timeline = server.owner_of_segment(size.number_of(otherwise), size);
-    Ok(Start { timeline, segment: size.number_of(otherwise), stored: 0, first: true })
+    let Some((mut timeline, mut at)) = found else {
+        let segment = size.number_of(otherwise);
+        let timeline = server.owner_of_segment(segment, size);
+        return Ok(Start { timeline, segment, stored: 0, first: true });
+    };
+    // Gaps may follow each other; each leads on.
+    while let Some(to) = gaps.iter().filter(|gap| gap.from == at && gap.to > at).map(|g| g.to).max()
+    {
+        at = size.start_of(size.number_of(to));
+        timeline = server.owner_of_segment(size.number_of(to), size);
+        if to > at {
+            break;
+        }
+    }
+    Ok(Start { timeline, segment: size.number_of(at), stored: size.offset_of(at), first: false })
+}
+
+/// The end of what is stored of `timeline` without a hole, looking back a little. `begins_at`: the
+/// segment that must be its first, as far as we want it.
+fn end_on(
+    inventory: &WalInventory,
+    timeline: Timeline,
+    begins_at: Option<u64>,
+    gaps: &[Gap],
+) -> Option<Lsn> {
+    let size = inventory.segment_size;
+    let last = inventory.last_segment(timeline)?;
+    let first = inventory.objects.iter().find(|object| object.timeline == timeline)?.segment;
+    let leaps = gaps.iter().map(|gap| size.number_of(gap.to)).filter(|to| *to <= last);
+    let first = begins_at.unwrap_or(first).max(leaps.max().unwrap_or(0));
+    for segment in first.max(last.saturating_sub(HOLES_WITHIN))..=last {
+        let reached = inventory.contiguous_bytes(timeline, segment);
+        if reached < size.bytes() {
+            return Some(size.start_of(segment).plus(reached));
+        }
+    }
+    Some(size.start_of(last + 1))
 }
 
 /// Whether a walsender named `name` would be waited for by commits (RULES 13): `name` or `*` is
@@ -142,6 +177,49 @@ mod tests {
             |to: u64| Gap { timeline: Timeline(1), from: Lsn(5 * SEGMENT), to: Lsn(to * SEGMENT) };
         let start = start(&stored, &root, &[gap(8), gap(11)], Lsn(0)).unwrap();
         assert_eq!((start.segment, start.stored, start.first), (11, 0, false));
+    }
+
+    #[test]
+    fn goes_on_after_a_gap_that_begins_at_a_switch_and_leads_to_another() {
+        let switch = format!("1\t0/{:X}\tx\n", 5 * SEGMENT + 100);
+        let heir = TimelineHistory::parse(Timeline(2), &switch).unwrap();
+        let stored = inventory(&[(1, 5, Extent::Whole)]);
+        let gap = |from: u64, to: u64| Gap {
+            timeline: Timeline(2),
+            from: Lsn(from * SEGMENT),
+            to: Lsn(to * SEGMENT),
+        };
+        let gaps = [gap(5, 8), gap(8, 12)];
+        let start = start(&stored, &heir, &gaps, Lsn(0)).unwrap();
+        assert_eq!((start.timeline.0, start.segment, start.stored), (2, 12, 0));
+    }
+
+    #[test]
+    fn a_hole_that_a_kill_left_is_filled() {
+        let root = TimelineHistory::root(Timeline(1));
+        let whole = |segment| (1, segment, Extent::Whole);
+        assert_eq!(begins(&inventory(&[whole(4), whole(6), whole(7)]), &root), (1, 5, 0));
+        let part = (1, 5, Extent::Part { from: 0, to: 9 });
+        let lost = (1, 5, Extent::Part { from: 20, to: 30 });
+        assert_eq!(begins(&inventory(&[whole(4), part, lost, whole(6)]), &root), (1, 5, 9));
+        let switch = format!("1\t0/{:X}\tx\n", 5 * SEGMENT + 100);
+        let heir = TimelineHistory::parse(Timeline(2), &switch).unwrap();
+        let stored = inventory(&[whole(4), whole(5), (2, 6, Extent::Whole)]);
+        assert_eq!(begins(&stored, &heir), (2, 5, 0));
+        // What a gap explains is no hole.
+        let gap = Gap { timeline: Timeline(1), from: Lsn(5 * SEGMENT), to: Lsn(7 * SEGMENT) };
+        let start = start(&inventory(&[whole(4), whole(7)]), &root, &[gap], Lsn(0)).unwrap();
+        assert_eq!((start.segment, start.stored), (8, 0));
+    }
+
+    #[test]
+    fn an_old_primary_is_refused_as_soon_as_the_new_history_is_stored() {
+        let root = TimelineHistory::root(Timeline(1));
+        let mut stored = inventory(&[(1, 5, Extent::Whole)]);
+        assert!(start(&stored, &root, &[], Lsn(0)).is_ok());
+        let heir = TimelineHistory::parse(Timeline(2), "1\t0/5000000\tx\n").unwrap();
+        stored.histories.insert(Timeline(2), heir);
+        assert!(start(&stored, &root, &[], Lsn(0)).is_err());
     }
 
     #[test]

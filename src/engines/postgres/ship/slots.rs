@@ -5,12 +5,34 @@ use std::time::Duration;
 
 use crate::error::{Attempt, Result};
 use crate::model::Lsn;
-use crate::ports::postgres::Postgres;
+use crate::ports::postgres::{Postgres, Slot, Walsender};
 
 use super::super::source::{Source, field};
 
 /// A host that takes longer is passed over until the next turn.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Makes the slot on the server to stream from if it is not there, or again if the server let go
+/// of what it held (`max_slot_wal_keep_size`): then it reserves nothing and cannot be used. Returns
+/// from where on it holds the log.
+pub(super) async fn keep(
+    host: &dyn Postgres,
+    server: &mut dyn Walsender,
+    source: &Source,
+) -> Result<Option<Lsn>> {
+    let name = source.slot.as_str();
+    match server.read_slot(name).await? {
+        Some(Slot { restart: Some(restart) }) => return Ok(Some(restart)),
+        Some(Slot { restart: None }) => {
+            let drop = format!("select pg_drop_replication_slot('{name}')");
+            let mut session = host.session(&source.name()).await?;
+            session.query(&drop).await.attempt(|| format!("drop the lost slot {name}"))?;
+        }
+        None => {}
+    }
+    tracing::info!(slot = name, "making the replication slot");
+    server.create_slot(name).await?;
+    Ok(server.read_slot(name).await?.and_then(|slot| slot.restart))
+}
 
 /// Looks after the slot on every host. `durable` is how far the log is stored; a host that lags
 /// behind it keeps what it has yet to be passed. Returns the hosts where that failed.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Attempt, Error, Result};
+use crate::ports::postgres::{ServerError, Session};
 
 /// Includes may include; PostgreSQL itself stops at ten (`CONF_FILE_MAX_DEPTH`).
 const DEPTH_LIMIT: usize = 10;
@@ -23,45 +24,121 @@ pub struct ConfigFile {
 /// # Errors
 /// One that cannot be read, unless it is included by `include_if_exists`.
 pub fn from_disk(main_files: &[String], data_dir: &Path) -> Result<Vec<ConfigFile>> {
-    let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    for file in main_files {
-        collect(Path::new(file), data_dir, 0, &mut seen, &mut found)?;
+    let mut walk = Walk::new(main_files);
+    while let Some((include, depth)) = walk.waiting.pop() {
+        let what = || format!("read the configuration in {}", include.path().display());
+        match &include {
+            Include::Dir(dir) => {
+                let entries: std::io::Result<Vec<_>> = fs::read_dir(dir).attempt(what)?.collect();
+                let names = entries.attempt(what)?.into_iter().map(|entry| entry.file_name());
+                walk.directory(dir, names.filter_map(|name| name.into_string().ok()), depth);
+            }
+            Include::IfExists(path) if !path.exists() => {}
+            Include::File(path) | Include::IfExists(path) => {
+                let content = read_file(path)?;
+                walk.file(path, content, depth, path.starts_with(data_dir));
+            }
+        }
     }
-    Ok(found)
+    Ok(walk.found())
 }
 
-fn collect(
-    path: &Path,
-    data_dir: &Path,
-    depth: usize,
-    seen: &mut BTreeSet<PathBuf>,
-    found: &mut Vec<ConfigFile>,
-) -> Result<()> {
-    let what = || format!("read the configuration file {}", path.display());
-    if depth > DEPTH_LIMIT || !seen.insert(path.to_owned()) {
-        return Ok(());
+/// Reads `main_files` and their includes through SQL, but for those that `is_stored` says are in
+/// the base backup itself; `None` if the role may not.
+///
+/// # Errors
+/// As [`from_disk`].
+pub async fn from_server(
+    session: &mut dyn Session,
+    main_files: &[String],
+    is_stored: impl Fn(&Path) -> bool,
+) -> Result<Option<Vec<ConfigFile>>> {
+    let mut walk = Walk::new(main_files);
+    while let Some((include, depth)) = walk.waiting.pop() {
+        let path = include.path().to_string_lossy().replace('\'', "''");
+        let sql = match &include {
+            Include::Dir(_) => format!("select pg_ls_dir('{path}')"),
+            Include::File(_) => format!("select encode(pg_read_binary_file('{path}'), 'hex')"),
+            Include::IfExists(_) => format!(
+                "select encode(pg_read_binary_file('{path}', 0, {LARGEST_BYTES}, true), 'hex')"
+            ),
+        };
+        let rows = match session.query(&sql).await {
+            Err(error) if ServerError::of(&error).is_some_and(|e| e.code() == "42501") => {
+                return Ok(None);
+            }
+            other => other.attempt(|| format!("read the configuration in {path}"))?,
+        };
+        let mut values = rows.into_iter().filter_map(|mut row| row.pop().flatten());
+        match &include {
+            Include::Dir(dir) => walk.directory(dir, values, depth),
+            Include::File(path) | Include::IfExists(path) => {
+                let Some(hex) = values.next() else { continue };
+                let what = || format!("read {}", path.display());
+                let content = hex::decode(hex).attempt(what)?;
+                walk.file(path, content, depth, is_stored(path));
+            }
+        }
     }
+    Ok(Some(walk.found()))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let what = || format!("read the configuration file {}", path.display());
     let size = fs::metadata(path).attempt(what)?.len();
     if size > LARGEST_BYTES {
         return Err(Error::failed(format!("{} is no configuration file", path.display())));
     }
-    let content = fs::read(path).map_err(|cause| {
+    fs::read(path).map_err(|cause| {
         Error::failed(format!("cannot {}", what()))
             .because(cause)
             .hint("Give the user that runs Fenice the right to read it (group `postgres`).")
-    })?;
-    for include in includes(&String::from_utf8_lossy(&content), path) {
-        for file in include.files().attempt(what)? {
-            collect(&file, data_dir, depth + 1, seen, found)?;
+    })
+}
+
+/// The way from the main files through their includes. Pure.
+struct Walk {
+    waiting: Vec<(Include, usize)>,
+    seen: BTreeSet<PathBuf>,
+    found: Vec<ConfigFile>,
+}
+
+impl Walk {
+    fn new(main_files: &[String]) -> Walk {
+        let waiting = main_files.iter().rev().map(|file| (Include::File(file.into()), 0));
+        Walk { waiting: waiting.collect(), seen: BTreeSet::new(), found: Vec::new() }
+    }
+
+    /// Notes what a directory holds: its files called `*.conf`.
+    fn directory(&mut self, dir: &Path, names: impl Iterator<Item = String>, depth: usize) {
+        for name in names.filter(|name| name.ends_with(".conf") && !name.starts_with('.')) {
+            self.visit(Include::File(dir.join(name)), depth);
         }
     }
-    if !path.starts_with(data_dir)
-        && let Some(name) = name_of(path)
-    {
-        found.push(ConfigFile { name, content });
+
+    /// Notes a file that was read: what it includes, and, unless it is stored elsewhere, itself.
+    fn file(&mut self, path: &Path, content: Vec<u8>, depth: usize, is_stored: bool) {
+        if !self.seen.insert(path.to_owned()) {
+            return;
+        }
+        for include in includes(&String::from_utf8_lossy(&content), path) {
+            self.visit(include, depth + 1);
+        }
+        if !is_stored && let Some(name) = name_of(path) {
+            self.found.push(ConfigFile { name, content });
+        }
     }
-    Ok(())
+
+    fn visit(&mut self, include: Include, depth: usize) {
+        if depth <= DEPTH_LIMIT && !self.seen.contains(include.path()) {
+            self.waiting.push((include, depth));
+        }
+    }
+
+    fn found(mut self) -> Vec<ConfigFile> {
+        self.found.sort_by(|a, b| a.name.cmp(&b.name));
+        self.found
+    }
 }
 
 /// The name within the vault's `config/`; `None` for a path that is not plain text.
@@ -79,25 +156,9 @@ enum Include {
 }
 
 impl Include {
-    fn files(&self) -> std::io::Result<Vec<PathBuf>> {
-        match self {
-            Include::File(path) => Ok(vec![path.clone()]),
-            Include::IfExists(path) => {
-                Ok(path.exists().then(|| path.clone()).into_iter().collect())
-            }
-            Include::Dir(dir) => {
-                let mut files = Vec::new();
-                for entry in fs::read_dir(dir)? {
-                    let path = entry?.path();
-                    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-                    if name.ends_with(".conf") && !name.starts_with('.') {
-                        files.push(path);
-                    }
-                }
-                files.sort();
-                Ok(files)
-            }
-        }
+    fn path(&self) -> &Path {
+        let (Include::File(path) | Include::IfExists(path) | Include::Dir(path)) = self;
+        path
     }
 }
 

@@ -19,6 +19,9 @@ const EMPTIED: [&str; 9] = [
     "pgsql_tmp",
 ];
 
+/// Directories below an emptied one that a server expects to be there.
+pub const KEPT_BELOW_EMPTIED: [&str; 2] = ["pg_wal/archive_status", "pg_wal/summaries"];
+
 /// Files of the running server, or of an earlier backup or recovery.
 const LEFT_OUT: [&str; 13] = [
     "postmaster.pid",
@@ -48,6 +51,25 @@ pub fn is_left_out(name: &str, top: bool) -> bool {
         return true;
     }
     top && LEFT_OUT.contains(&name)
+}
+
+/// Whether what a base backup sends under `path`, relative to the data directory (or to a
+/// tablespace, where nothing is at the `top`), belongs to the snapshot. Temporary and unlogged
+/// relations the server leaves out by itself.
+pub fn is_wanted(path: &str, is_dir: bool, in_tablespace: bool) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    let is_top = |depth: usize| depth == 0 && !in_tablespace;
+    let (name, above) = match parts.split_last() {
+        Some((name, above)) => (*name, above),
+        None => return false,
+    };
+    let below_emptied = above.iter().enumerate().any(|(at, part)| is_emptied(part, is_top(at)));
+    match (below_emptied, is_dir) {
+        (true, true) => !in_tablespace && KEPT_BELOW_EMPTIED.contains(&path),
+        (true, false) => false,
+        (false, true) => true,
+        (false, false) => !is_left_out(name, is_top(above.len())),
+    }
 }
 
 /// A file of a relation, as its name tells: `16384`, `16384_fsm`, `16384.2`, `t3_16385`.
@@ -109,6 +131,27 @@ mod tests {
         assert_eq!(file("t5_16384_fsm"), Some(("16384", "fsm", 0)));
         for stranger in ["PG_VERSION", "pg_filenode.map", "16384_x", "1a", "16384.", "pg_control"] {
             assert_eq!(file(stranger), None, "{stranger}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_sends_is_sorted_out_like_what_a_directory_holds() {
+        for (path, is_dir, in_tablespace, wanted) in [
+            ("base", true, false, true),
+            ("base/1/1259", false, false, true),
+            ("base/pgsql_tmp/pgsql_tmp1.0", false, false, false),
+            ("pg_wal", true, false, true),
+            ("pg_wal/archive_status", true, false, true),
+            ("pg_wal/other", true, false, false),
+            ("pg_wal/000000010000000000000001", false, false, false),
+            ("pg_subtrans/0000", false, false, false),
+            ("standby.signal", false, false, false),
+            ("mine/standby.signal", false, false, true),
+            ("PG_15_202209061/5/pg_internal.init", false, true, false),
+            ("PG_15_202209061/5/pg_wal", true, true, true),
+            ("pg_wal/archive_status", true, true, true),
+        ] {
+            assert_eq!(is_wanted(path, is_dir, in_tablespace), wanted, "{path}");
         }
     }
 

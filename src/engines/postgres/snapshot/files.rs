@@ -86,7 +86,13 @@ async fn take_held(
     job.progress.enter("ending the backup");
     let (stop_lsn, labels) = stop_backup(session.as_mut(), facts.in_recovery).await?;
     let stopped_at = server_time(session.as_mut()).await?;
-    let (start_lsn, timeline) = read_backup_label(&labels.backup_label)?;
+    let (start_lsn, start_timeline) = read_backup_label(&labels.backup_label)?;
+    // A standby may have followed its primary to a new timeline in between; then only that one
+    // leads past the stop.
+    let timeline = match facts.in_recovery {
+        true => start_timeline.max(present_timeline(session.as_mut(), &facts).await?),
+        false => start_timeline,
+    };
     let (job_, facts_) = (job.clone(), facts.clone());
     let (writer, outcome, config_names, scanned) = blocking(move || {
         let mut outcome = done.outcome;
@@ -281,17 +287,21 @@ async fn start_backup(session: &mut dyn Session, label: &str) -> Result<Lsn> {
     field(rows.first().unwrap_or(&Vec::new()), 0)
 }
 
-/// The timeline that log is being written or replayed on. `pg_control_checkpoint` may lag behind
-/// a promotion; a primary's own file names do not.
+/// The timeline that log is being written or replayed on. `pg_control_checkpoint` lags behind a
+/// promotion, and on a standby until the next restartpoint; a primary's own file names and a
+/// standby's point of consistency do not.
 async fn present_timeline(session: &mut dyn Session, facts: &ServerFacts) -> Result<Timeline> {
-    if facts.in_recovery {
-        return Ok(facts.timeline);
-    }
-    let sql = "select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+    let sql = match facts.in_recovery {
+        true => {
+            "select greatest(min_recovery_end_timeline, timeline_id) \
+             from pg_control_recovery(), pg_control_checkpoint()"
+        }
+        false => {
+            "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
+        }
+    };
     let rows = session.query(sql).await?;
-    let digits: String = field(rows.first().unwrap_or(&Vec::new()), 0)?;
-    let timeline = u32::from_str_radix(&digits, 16).attempt(|| "read the timeline".to_owned())?;
-    Ok(Timeline(timeline))
+    Ok(Timeline(field(rows.first().unwrap_or(&Vec::new()), 0)?))
 }
 
 async fn stop_backup(session: &mut dyn Session, standby: bool) -> Result<(Lsn, Labels)> {

@@ -18,10 +18,11 @@ use rustix::fs::{Advice, fadvise};
 use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Result};
 use crate::model::Lsn;
-use crate::repository::manifest::{ClusterFacts, DamagedPage, PageReport};
+use crate::repository::manifest::{ClusterFacts, PageReport};
 use crate::repository::vault::storer::ChunkStorer;
 use crate::repository::vault::{Id, Node, NodeKind, VaultWriter};
 
+use super::damage::Checked;
 use super::pages::{self, Page};
 use super::scan::{Item, ItemKind, SourceFile, Stat, to_stat, vanished_is_none};
 
@@ -327,42 +328,6 @@ fn read_fully(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize>
         }
     }
     Ok(filled)
-}
-
-/// What checking pages found.
-#[derive(Debug, Default)]
-pub struct Checked {
-    pub pages: u64,
-    pub damaged: Vec<DamagedPage>,
-    pub damaged_count: u64,
-}
-
-impl Checked {
-    /// Notes a damaged page of the file at `path` in the vault.
-    pub fn note_damaged(&mut self, path: &str, page: u64) {
-        self.damaged_count += 1;
-        if self.damaged.len() < PageReport::LISTED {
-            let file = path.strip_prefix("pgdata/").unwrap_or(path).to_owned();
-            self.damaged.push(DamagedPage { file, page });
-        }
-    }
-
-    pub fn merge(&mut self, other: Checked) {
-        self.pages += other.pages;
-        self.damaged_count += other.damaged_count;
-        self.damaged.extend(other.damaged);
-    }
-}
-
-impl PageReport {
-    /// Takes over what the threads found.
-    pub fn note(&mut self, mut checked: Checked) {
-        checked.damaged.sort();
-        self.checked += checked.pages;
-        self.damaged_count += checked.damaged_count;
-        self.damaged.extend(checked.damaged);
-        self.damaged.truncate(PageReport::LISTED);
-    }
 }
 
 impl ReadOutcome {

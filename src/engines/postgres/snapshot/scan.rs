@@ -140,13 +140,13 @@ impl Scanner {
             return Ok(());
         }
         if kind.is_symlink() {
-            return self.link(from, path, name, depth);
+            return self.link(from, path, depth);
         }
         if !kind.is_file() {
             // Sockets and pipes of extensions; a base backup leaves them out too.
             return Ok(());
         }
-        let first_block = self.first_block(path, name);
+        let first_block = first_block(path, self.blocks_per_segment);
         let file = SourceFile { from: from.to_owned(), first_block };
         self.push(path.to_owned(), ItemKind::File(file), to_stat(&facts).attempt(what)?);
         Ok(())
@@ -154,7 +154,7 @@ impl Scanner {
 
     /// Links in a data directory: `pg_wal` elsewhere, or configuration. The file or directory
     /// behind is stored in its place, so that a restore needs nothing outside.
-    fn link(&mut self, from: &Path, path: &str, name: &str, depth: usize) -> Result<()> {
+    fn link(&mut self, from: &Path, path: &str, depth: usize) -> Result<()> {
         let what = || format!("follow the link {}", from.display());
         let Some(behind) = vanished_is_none(fs::metadata(from)).attempt(what)? else {
             return Ok(());
@@ -162,20 +162,24 @@ impl Scanner {
         if behind.is_dir() {
             return self.directory(from, path, depth + 1);
         }
-        let first_block = self.first_block(path, name);
+        let first_block = first_block(path, self.blocks_per_segment);
         let file = SourceFile { from: from.to_owned(), first_block };
         self.push(path.to_owned(), ItemKind::File(file), to_stat(&behind).attempt(what)?);
         Ok(())
     }
 
-    /// Directories below an emptied one are kept (such as `pg_wal/archive_status`), files not.
+    /// Directories below an emptied one are kept where a server expects them, files not.
     fn empty_children(&mut self, path: &str, dir: &Path) -> Result<()> {
-        if path == "pgdata/pg_wal" {
-            let below = dir.join("archive_status");
-            if let Some(stat) =
-                vanished_is_none(stat(&below)).attempt(|| format!("look at {}", below.display()))?
-            {
-                self.push(format!("{path}/archive_status"), ItemKind::Dir, stat);
+        for kept in exclusion::KEPT_BELOW_EMPTIED {
+            let kept_path = format!("{PGDATA}/{kept}");
+            let Some(name) = kept_path.strip_prefix(path).and_then(|rest| rest.strip_prefix('/'))
+            else {
+                continue;
+            };
+            let below = dir.join(name);
+            let what = || format!("look at {}", below.display());
+            if let Some(stat) = vanished_is_none(stat(&below)).attempt(what)? {
+                self.push(kept_path, ItemKind::Dir, stat);
             }
         }
         Ok(())
@@ -218,17 +222,18 @@ impl Scanner {
         Ok(())
     }
 
-    fn first_block(&self, path: &str, name: &str) -> Option<u32> {
-        let of_pages = ["pgdata/base/", "pgdata/global/", "pgdata/pg_tblspc/", "tablespaces/"];
-        let relation = RelationFile::parse(name)?;
-        let in_place = of_pages.iter().any(|prefix| path.starts_with(prefix));
-        let segment = u32::try_from(relation.segment).ok()?;
-        in_place.then(|| segment.wrapping_mul(self.blocks_per_segment))
-    }
-
     fn push(&mut self, path: String, kind: ItemKind, stat: Stat) {
         self.scan.items.push(Item { path, kind, stat });
     }
+}
+
+/// For files of pages: the number of the first page within its relation, by the path in the vault.
+pub fn first_block(path: &str, blocks_per_segment: u32) -> Option<u32> {
+    let of_pages = ["pgdata/base/", "pgdata/global/", "pgdata/pg_tblspc/", "tablespaces/"];
+    let in_place = of_pages.iter().any(|prefix| path.starts_with(prefix));
+    let relation = RelationFile::parse(path.rsplit('/').next()?)?;
+    let segment = u32::try_from(relation.segment).ok()?;
+    in_place.then(|| segment.wrapping_mul(blocks_per_segment))
 }
 
 /// What `stat` says of `path`, following links.
