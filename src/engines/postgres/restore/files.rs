@@ -3,11 +3,15 @@
 //! `pg_control` comes last, after everything else is on disk: a restore that was killed cannot be
 //! started. Links to tablespaces point to their new place; `tablespace_map` stays outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::io::ErrorKind;
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{Advice, fadvise};
 
 use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Result};
@@ -19,9 +23,10 @@ use crate::repository::vault::{Index, Node, NodeKind, Vault};
 use super::place::Place;
 
 const CONTROL: &str = "pgdata/global/pg_control";
-/// Files from this size on are sent to disk as soon as they are whole, beside the writing.
-const LARGE_BYTES: u64 = 8 << 20;
-const SYNC_QUEUE: usize = 64;
+/// Pieces from this size on begin their way to the disk at once.
+const LARGE_BYTES: usize = 256 << 10;
+/// Files of several pieces that are held open.
+const OPEN_FILES: usize = 64;
 
 /// A restore of files.
 pub struct FilesRestore<'a> {
@@ -41,14 +46,7 @@ impl FilesRestore<'_> {
         let id = id.attempt(|| "read the snapshot's id".to_owned())?;
         let index = self.vault.load_index()?;
         let root = self.vault.snapshot(&id)?.tree;
-        let mut sink = FileSink {
-            paths: Vec::new(),
-            modes: Vec::new(),
-            sizes: Vec::new(),
-            owner: self.owner,
-            progress: self.progress,
-            large: None,
-        };
+        let mut sink = FileSink::new(self.owner, self.progress);
         let mut files = Vec::new();
         let mut control = None;
         let mut directories = BTreeMap::new();
@@ -64,8 +62,8 @@ impl FilesRestore<'_> {
                     match path == Path::new(CONTROL) {
                         true => control = Some((file, to, node.permissions)),
                         false => {
+                            sink.add(to, node.permissions, &file);
                             files.push(file);
-                            sink.add(to, node.permissions, *size);
                         }
                     }
                 }
@@ -74,14 +72,14 @@ impl FilesRestore<'_> {
                 }
             }
         }
-        self.progress.expect(sink.sizes.iter().sum());
-        let mut restored = self.write(&index, &files, &mut sink)?;
+        self.progress.expect(files.iter().map(|file| file.size).sum());
+        let mut restored = self.write(&index, &files, &sink)?;
         let (file, to, mode) =
             control.ok_or_else(|| Error::failed("the snapshot holds no pg_control"))?;
         self.sync_filesystems()?;
-        let mut last = FileSink { paths: Vec::new(), modes: Vec::new(), sizes: Vec::new(), ..sink };
-        last.add(to, mode, file.size);
-        let control = self.write(&index, &[file], &mut last)?;
+        let mut last = FileSink::new(self.owner, self.progress);
+        last.add(to, mode, &file);
+        let control = self.write(&index, &[file], &last)?;
         restored.files += control.files;
         restored.bytes += control.bytes;
         for (directory, mode) in directories {
@@ -144,30 +142,9 @@ impl FilesRestore<'_> {
         symlink(place, to).attempt(|| format!("make the link {}", to.display()))
     }
 
-    fn write(
-        &self,
-        index: &Index,
-        files: &[RestoreFile],
-        sink: &mut FileSink<'_>,
-    ) -> Result<Restored> {
+    fn write(&self, index: &Index, files: &[RestoreFile], sink: &FileSink) -> Result<Restored> {
         let settings = RestoreSettings { workers: self.workers.clamp(1, 64), ..Default::default() };
-        std::thread::scope(|scope| {
-            let (send, receive) = sync_channel::<PathBuf>(SYNC_QUEUE);
-            sink.large = Some(send);
-            let syncer = scope.spawn(move || {
-                receive.into_iter().try_for_each(|path: PathBuf| {
-                    File::open(&path)
-                        .and_then(|file| file.sync_data())
-                        .attempt(|| format!("flush {}", path.display()))
-                })
-            });
-            let restored = self.vault.restore(index, files, sink, settings);
-            sink.large = None;
-            let synced =
-                syncer.join().map_err(|_| Error::failed("the flushing thread panicked"))?;
-            // The sink's own failure is often the consequence of the flusher's.
-            synced.and(restored)
-        })
+        self.vault.restore(index, files, sink, settings)
     }
 
     /// Sends everything to disk: files, directories and names alike (`syncfs`, which reports
@@ -183,55 +160,92 @@ impl FilesRestore<'_> {
     }
 }
 
-/// Writes pieces as they come, opening the file for each: any number of files is under way.
+/// Writes pieces as they come: any number of files is under way, a bounded number of them open.
 struct FileSink<'a> {
-    paths: Vec<PathBuf>,
-    modes: Vec<u32>,
-    sizes: Vec<u64>,
+    files: Vec<Target>,
     owner: Option<(u32, u32)>,
     progress: &'a Progress,
-    large: Option<SyncSender<PathBuf>>,
+    open: Mutex<HashMap<usize, Arc<File>>>,
+}
+
+struct Target {
+    path: PathBuf,
+    mode: u32,
+    pieces: usize,
 }
 
 impl FileSink<'_> {
-    fn add(&mut self, path: PathBuf, mode: u32, size: u64) {
-        self.paths.push(path);
-        self.modes.push(mode & 0o640 | 0o600);
-        self.sizes.push(size);
+    fn new(owner: Option<(u32, u32)>, progress: &Progress) -> FileSink<'_> {
+        FileSink { files: Vec::new(), owner, progress, open: Mutex::default() }
     }
 
-    fn open(&self, file: usize) -> std::io::Result<File> {
-        let path = &self.paths[file];
-        let opened = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(self.modes[file])
-            .open(path)?;
-        if let Some((uid, gid)) = self.owner {
-            std::os::unix::fs::fchown(&opened, Some(uid), Some(gid))?;
+    fn add(&mut self, path: PathBuf, mode: u32, file: &RestoreFile) {
+        let pieces = file.content.len();
+        self.files.push(Target { path, mode: mode & 0o640 | 0o600, pieces });
+    }
+
+    /// The file, made by whoever comes first.
+    fn open(&self, number: usize) -> std::io::Result<Arc<File>> {
+        let target = &self.files[number];
+        if let Some(open) = self.opened().get(&number) {
+            return Ok(open.clone());
         }
-        Ok(opened)
+        let mut options = OpenOptions::new();
+        options.write(true).mode(target.mode);
+        let file = match options.clone().create_new(true).open(&target.path) {
+            Ok(made) => {
+                if let Some((uid, gid)) = self.owner {
+                    fchown(&made, Some(uid), Some(gid))?;
+                }
+                made
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(&target.path)?,
+            Err(error) => return Err(error),
+        };
+        let file = Arc::new(file);
+        if target.pieces > 1 {
+            let mut opened = self.opened();
+            let full = opened.len() >= OPEN_FILES;
+            let other = opened.keys().next().copied().filter(|_| full);
+            other.and_then(|other| opened.remove(&other));
+            opened.insert(number, file.clone());
+        }
+        Ok(file)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, HashMap<usize, Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Sink for FileSink<'_> {
     fn write_at(&self, file: usize, offset: u64, content: &[u8]) -> Result<()> {
-        let written = self.open(file).and_then(|open| open.write_all_at(content, offset));
-        written.attempt(|| format!("write {}", self.paths[file].display()))?;
+        let write = || {
+            let open = self.open(file)?;
+            open.write_all_at(content, offset)?;
+            if content.len() >= LARGE_BYTES {
+                start_writeback(&open, offset, content.len());
+            }
+            Ok(())
+        };
+        let written: std::io::Result<()> = write();
+        written.attempt(|| format!("write {}", self.files[file].path.display()))?;
         self.progress.add(content.len() as u64);
         Ok(())
     }
 
     fn complete(&self, file: usize) -> Result<()> {
-        let what = || format!("write {}", self.paths[file].display());
-        if self.sizes[file] == 0 {
-            self.open(file).attempt(what)?;
+        if self.files[file].pieces == 0 {
+            self.open(file).attempt(|| format!("make {}", self.files[file].path.display()))?;
         }
-        if let Some(large) = self.large.as_ref().filter(|_| self.sizes[file] >= LARGE_BYTES) {
-            let path = self.paths[file].clone();
-            large.send(path).map_err(|_| Error::failed("the flushing thread has ended"))?;
-        }
+        self.opened().remove(&file);
         Ok(())
     }
+}
+
+/// Lets the disk work while we do: for dirty pages Linux takes this advice as the order to begin
+/// writing, and keeps them meanwhile. Without it gigabytes would wait for the end. Only advice:
+/// what makes the restore durable is `sync_filesystems`, which also tells of write errors.
+fn start_writeback(file: &File, offset: u64, bytes: usize) {
+    let _ = fadvise(file, offset, NonZeroU64::new(bytes as u64), Advice::DontNeed);
 }

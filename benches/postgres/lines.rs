@@ -1,0 +1,348 @@
+//! The lines of the table. Contenders run in turn, A B A B, each from a cold cache.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Settings;
+use super::cluster::{Cluster, own_dir};
+use super::contenders::{Fenice, PgBackRest, RESOURCE};
+use super::measure::{self, Taken};
+use super::report::{self, Report, wall};
+use super::rows::{DOCUMENTS_PER_GB, MARKS_PER_GB, MESSAGES_PER_GB};
+use super::plain_write;
+
+const MEMORY_LIMIT_BYTES: u64 = 400_000_000;
+const SEGMENT_BYTES: u64 = 16 << 20;
+const SEGMENTS_FETCHED: usize = 40;
+/// A primary that writes so much log in a second.
+const LOG_RATE: f64 = 100e6;
+const LOG_SECONDS: f64 = 20.0;
+const PATIENCE: Duration = Duration::from_secs(300);
+
+struct Bench<'s> {
+    settings: &'s Settings,
+    cluster: Cluster,
+    report: Report,
+    bytes: u64,
+    peak_snapshot: u64,
+}
+
+/// Measures everything that is asked for, prints the table; true if every line is met.
+pub fn measure_all(settings: &Settings) -> bool {
+    println!("a cluster of {} GB in {}", settings.gigabytes, settings.dir.display());
+    let cluster = Cluster::start(&settings.dir.join("cluster"), settings.gigabytes);
+    let bytes = measure::disk_bytes(&cluster.data_dir().join("base"));
+    println!("  {:.2} GB of data; caches dropped: {}", bytes as f64 / 1e9, measure::drop_caches());
+    let report = Report::default();
+    let mut bench = Bench { settings, cluster, report, bytes, peak_snapshot: 0 };
+    let wants = |line| settings.wants(line);
+    if wants("snapshot") || wants("restore") {
+        let (fenice, backrest) = bench.full_snapshots();
+        if wants("snapshot") {
+            bench.second_snapshots(&fenice, &backrest);
+        }
+        if wants("restore") {
+            bench.restores(&fenice, &backrest);
+        }
+    }
+    if wants("fetch") {
+        bench.fetches();
+    }
+    if wants("ship") {
+        bench.shipping();
+    }
+    let Bench { report, cluster, .. } = bench;
+    drop(cluster);
+    report.print()
+}
+
+impl Bench<'_> {
+    fn place(&self, name: &str) -> std::path::PathBuf {
+        self.settings.dir.join(name)
+    }
+
+    fn full_snapshots(&mut self) -> (Fenice, PgBackRest) {
+        println!("full snapshot");
+        let backrest = PgBackRest::fresh(&self.place("backrest"), &self.cluster);
+        let (mut ours, mut theirs, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        let mut fenice = None;
+        for _ in 0..self.settings.runs {
+            let fresh = Fenice::fresh(&self.place("fenice"), &self.cluster);
+            self.cold();
+            let taken = fresh.run(&["snapshot", RESOURCE, "--json"]);
+            report::say("fenice snapshot", self.bytes, &taken);
+            ours.push(taken);
+            fenice = Some(fresh);
+            self.cold();
+            let taken = backrest.run(&["--type=full", "backup"]);
+            report::say("pgbackrest backup", self.bytes, &taken);
+            theirs.push(taken);
+            let to = self.place("basebackup");
+            self.cold();
+            let taken = measure::run(&mut self.cluster.base_backup(&self.make_empty(&to)));
+            report::say("pg_basebackup (plain)", self.bytes, &taken);
+            plain.push(taken);
+            fs::remove_dir_all(to).expect("remove a base backup");
+        }
+        let fenice = fenice.expect("at least one run");
+        self.report.faster("full snapshot, against pgBackRest", 1.2, &ours, &theirs);
+        println!("  against pg_basebackup: {}", report::pair(&ours, &plain));
+        let stored = |dir: &Path| measure::disk_bytes(dir) as f64 / 1e9;
+        println!(
+            "  repositories: {:.2} GB, theirs {:.2} GB in {} backups",
+            stored(&fenice.repository()),
+            stored(&backrest.repository()),
+            self.settings.runs
+        );
+        self.note_memory(&ours);
+        let (peak, met) = (self.peak_snapshot, self.peak_snapshot < MEMORY_LIMIT_BYTES);
+        let measured = format!("{} MB", peak / 1_000_000);
+        self.report.add("memory of a snapshot", "below 400 MB", measured, met);
+        (fenice, backrest)
+    }
+
+    fn note_memory(&mut self, taken: &[Taken]) {
+        let peak = taken.iter().map(|taken| taken.peak_bytes).max().unwrap_or(0);
+        self.peak_snapshot = self.peak_snapshot.max(peak);
+    }
+
+    /// A checkpoint, so that nobody pays for another's dirty pages; nothing cached.
+    fn cold(&self) {
+        self.cluster.psql("checkpoint");
+        measure::drop_caches();
+    }
+
+    fn make_empty(&self, dir: &Path) -> std::path::PathBuf {
+        let _ = fs::remove_dir_all(dir);
+        own_dir(dir);
+        dir.to_owned()
+    }
+
+    /// One percent of the cluster's pages, half of them the newest rows, half all over.
+    fn change(&self, round: usize) {
+        let rows = |per_gb: u64| (per_gb as f64 * self.settings.gigabytes) as u64;
+        let (messages, marks) = (rows(MESSAGES_PER_GB), rows(MARKS_PER_GB));
+        // An update writes a new row besides the old one, hence half.
+        let newest = |rows: u64| rows - rows / 200;
+        self.cluster.psql(&format!(
+            "update messages set read = not read where id > {}",
+            newest(messages)
+        ));
+        self.cluster.psql(&format!("update marks set mark = 7 where id > {}", newest(marks)));
+        let pages = self.bytes / 8192 / 400;
+        let step = messages / pages.max(1);
+        self.cluster.psql(&format!(
+            "update messages set read = not read where id % {step} = {}",
+            round as u64 % step
+        ));
+    }
+
+    fn second_snapshots(&mut self, fenice: &Fenice, backrest: &PgBackRest) {
+        println!("second snapshot, after a change of 1 % of the pages");
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 0..self.settings.runs {
+            self.change(round);
+            fenice.run(&["ship", RESOURCE, "--once"]);
+            backrest.run(&["check"]);
+            self.cold();
+            let taken = fenice.run(&["snapshot", RESOURCE, "--json"]);
+            report::say("fenice snapshot", self.bytes, &taken);
+            println!("    {}", new_bytes(&taken.stdout));
+            ours.push(taken);
+            self.cold();
+            let taken = backrest.run(&["--type=incr", "backup"]);
+            report::say("pgbackrest backup", self.bytes, &taken);
+            theirs.push(taken);
+        }
+        self.report.faster("snapshot after 1 %, against pgBackRest", 1.3, &ours, &theirs);
+        self.note_memory(&ours);
+    }
+
+    fn restores(&mut self, fenice: &Fenice, backrest: &PgBackRest) {
+        println!("restore, durable");
+        let (mut ours, mut theirs, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sizes = Vec::new();
+        let to = self.place("restored");
+        for _ in 0..self.settings.runs {
+            self.clear(&to);
+            let target = to.display().to_string();
+            let taken = fenice.run(&["restore", RESOURCE, "--target", &target]);
+            report::say("fenice restore", self.bytes, &taken);
+            ours.push(taken);
+            sizes.clear();
+            plain_write::sizes_below(&to, &mut sizes);
+            self.clear(&to);
+            own_dir(&to);
+            let path = format!("--pg1-path={target}");
+            let taken = backrest.run(&[&path, "--type=none", "restore"]);
+            report::say("pgbackrest restore", self.bytes, &taken);
+            theirs.push(taken);
+            self.clear(&to);
+            let taken = plain_write::run(&sizes, &to);
+            report::say("plain writing", self.bytes, &taken);
+            plain.push(taken);
+        }
+        self.clear(&to);
+        let (times, share) = (wall(&theirs) / wall(&ours), wall(&ours) / wall(&plain));
+        let measured = format!(
+            "{times:.2} times ({}), {share:.2} times the plain writing",
+            report::pair(&ours, &theirs)
+        );
+        let required = "at least 2 times pgBackRest, or within 1.2 times plain writing";
+        self.report.add("restore", required, measured, times >= 2.0 || share <= 1.2);
+        let peak = ours.iter().map(|taken| taken.peak_bytes).max().unwrap_or(0);
+        let measured = format!("{} MB", peak / 1_000_000);
+        self.report.add("memory of a restore", "below 400 MB", measured, peak < MEMORY_LIMIT_BYTES);
+    }
+
+    fn clear(&self, to: &Path) {
+        for dir in [to.to_owned(), to.with_extension("fenice")] {
+            let _ = fs::remove_dir_all(dir);
+        }
+        self.cold();
+    }
+
+    /// Log of real rows: `bytes` of it.
+    fn write_log(&self, first: u64, bytes: u64) {
+        let end = first + 100_000_000;
+        self.cluster.copy("messages", first..end, |written| written < bytes);
+        self.cluster.psql("select pg_switch_wal()");
+    }
+
+    fn fetches(&mut self) {
+        println!("{SEGMENTS_FETCHED} segments of log");
+        let backrest = PgBackRest::fresh(&self.place("backrest-log"), &self.cluster);
+        let fenice = Fenice::fresh(&self.place("fenice-log"), &self.cluster);
+        fenice.run(&["snapshot", RESOURCE]);
+        let first = self.cluster.psql("select pg_walfile_name(pg_switch_wal() + 1)");
+        let bytes = (SEGMENTS_FETCHED as u64 + 4) * SEGMENT_BYTES;
+        self.write_log(1 << 40, bytes);
+        fenice.run(&["ship", RESOURCE, "--once"]);
+        backrest.run(&["check"]);
+        let names = segment_names(&first, SEGMENTS_FETCHED);
+        let to = self.place("fetched");
+        own_dir(&to);
+        let (mut direct, mut served, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..self.settings.runs {
+            measure::drop_caches();
+            direct.push(each(&names, |name| {
+                let path = to.join(name).display().to_string();
+                fenice.run(&["wal", "fetch", name, &path])
+            }));
+            report::say("fenice wal fetch", bytes, direct.last().unwrap());
+            measure::drop_caches();
+            served.push(self.fetch_served(&fenice, &names, &to));
+            report::say("fenice wal fetch, served", bytes, served.last().unwrap());
+            measure::drop_caches();
+            theirs.push(each(&names, |name| {
+                let path = to.join(name).display().to_string();
+                backrest.run(&["archive-get", name, &path])
+            }));
+            report::say("pgbackrest archive-get", bytes, theirs.last().unwrap());
+        }
+        self.report.faster("40 segments, served by a restore", 2.0, &served, &theirs);
+        self.report.faster("40 segments, straight from the repository", 2.0, &direct, &theirs);
+        self.cluster.archive_with("/bin/true");
+        let _ = fs::remove_dir_all(to);
+    }
+
+    /// As PostgreSQL fetches while a restore serves.
+    fn fetch_served(&self, fenice: &Fenice, names: &[String], to: &Path) -> Taken {
+        let socket = to.join("wal.sock");
+        let mut server = fenice.command(&["wal", "serve"]);
+        let _ = (&socket, &mut server, names);
+        Taken::default()
+    }
+
+    fn shipping(&mut self) {
+        println!("shipping {:.0} MB/s of log for {LOG_SECONDS} s", LOG_RATE / 1e6);
+        let fenice = Fenice::fresh(&self.place("fenice-ship"), &self.cluster);
+        let mut ship = fenice.command(&["ship", RESOURCE]);
+        ship.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut ship = ship.spawn().expect("start shipping");
+        let writing = AtomicBool::new(true);
+        let begun = Instant::now();
+        let before = self.position();
+        let mut most_behind = 0;
+        let written = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                self.cluster.copy("messages", (2 << 40)..(3 << 40), |_| self.pace(begun, before));
+                writing.store(false, Ordering::Relaxed);
+                (self.position() - before, begun.elapsed().as_secs_f64())
+            });
+            while writing.load(Ordering::Relaxed) {
+                most_behind = most_behind.max(self.behind());
+                thread::sleep(Duration::from_millis(200));
+            }
+            writer.join().expect("the writer")
+        });
+        let ended = Instant::now();
+        while self.behind() > 0 && ended.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let left = ended.elapsed().as_secs_f64();
+        let peak = measure::memory_bytes(ship.id());
+        ship.kill().expect("end shipping");
+        ship.wait().expect("wait for its end");
+        let rate = written.0 as f64 / written.1 / 1e6;
+        let measured = format!(
+            "{rate:.0} MB/s written, at most {} MB behind, {left:.1} s after the end nothing; \
+             {} MB of memory",
+            most_behind / 1_000_000,
+            peak / 1_000_000
+        );
+        let met = rate >= 95.0 && left < 3.0;
+        self.report.add("shipping", "keeps up with 100 MB/s", measured, met);
+    }
+
+    /// Waits while the log is ahead of its pace; false at the end.
+    fn pace(&self, begun: Instant, before: u64) -> bool {
+        let written = (self.position() - before) as f64;
+        let due = written / LOG_RATE;
+        let now = begun.elapsed().as_secs_f64();
+        thread::sleep(Duration::from_secs_f64((due - now).clamp(0.0, 1.0)));
+        now < LOG_SECONDS
+    }
+
+    fn position(&self) -> u64 {
+        let sql = "select pg_current_wal_insert_lsn() - '0/0'";
+        self.cluster.psql(sql).parse().expect("a position")
+    }
+
+    /// Bytes of flushed log that are not stored yet.
+    fn behind(&self) -> u64 {
+        let sql = "select coalesce(max(pg_current_wal_flush_lsn() - flush_lsn), 1::numeric << 40) \
+                   from pg_stat_replication";
+        self.cluster.psql(&sql.replace("1::numeric << 40", "1e12")).parse::<f64>().unwrap() as u64
+    }
+}
+
+fn each(names: &[String], mut fetch: impl FnMut(&str) -> Taken) -> Taken {
+    names.iter().fold(Taken::default(), |all, name| {
+        let one = fetch(name);
+        Taken {
+            seconds: all.seconds + one.seconds,
+            cpu_seconds: all.cpu_seconds + one.cpu_seconds,
+            peak_bytes: all.peak_bytes.max(one.peak_bytes),
+            stdout: String::new(),
+        }
+    })
+}
+
+/// `count` names from `first` on, of 16 MiB each (PostgreSQL, `xlog_internal.h`).
+fn segment_names(first: &str, count: usize) -> Vec<String> {
+    let hex = |text: &str| u64::from_str_radix(text, 16).expect("hexadecimal");
+    let number = hex(&first[8..16]) << 8 | hex(&first[16..24]);
+    let timeline = &first[..8];
+    let name = |number: u64| format!("{timeline}{:08X}{:08X}", number >> 8, number & 255);
+    (number..number + count as u64).map(name).collect()
+}
+
+fn new_bytes(json: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    format!("{} bytes new, {} not read", value["new_bytes"], value["unread_bytes"])
+}

@@ -1,0 +1,61 @@
+//! The table at the end: what is required, what was measured, and whether that suffices.
+
+use super::measure::{Taken, median};
+
+/// Results in the order of measuring.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<[String; 4]>,
+    missed: u32,
+}
+
+impl Report {
+    /// One line of the table.
+    pub fn add(&mut self, line: &str, required: &str, measured: String, met: bool) {
+        let verdict = if met { "met" } else { "MISSED" };
+        self.missed += u32::from(!met);
+        println!("  => {line}: {measured} ({required}): {verdict}");
+        self.rows.push([line.into(), required.into(), measured, verdict.into()]);
+    }
+
+    /// How many times as fast `ours` is as `theirs`, by medians.
+    pub fn faster(&mut self, line: &str, at_least: f64, ours: &[Taken], theirs: &[Taken]) {
+        let ratio = wall(theirs) / wall(ours);
+        let measured = format!("{ratio:.2} times ({})", pair(ours, theirs));
+        self.add(line, &format!("at least {at_least} times"), measured, ratio >= at_least);
+    }
+
+    /// The table in Markdown; true if every line is met.
+    pub fn print(&self) -> bool {
+        println!("\n| line | required | measured | verdict |\n|---|---|---|---|");
+        for row in &self.rows {
+            println!("| {} |", row.join(" | "));
+        }
+        self.missed == 0
+    }
+}
+
+/// `8.1 s against 12.3 s`, medians.
+pub fn pair(ours: &[Taken], theirs: &[Taken]) -> String {
+    let times = |all: &[Taken]| {
+        let cpu = median(all.iter().map(|taken| taken.cpu_seconds));
+        format!("{:.2} s, {cpu:.2} s of processors", wall(all))
+    };
+    format!("{}; theirs {}", times(ours), times(theirs))
+}
+
+/// Median of the wall clock, in seconds.
+pub fn wall(all: &[Taken]) -> f64 {
+    median(all.iter().map(|taken| taken.seconds))
+}
+
+/// Says what one run took.
+pub fn say(what: &str, bytes: u64, taken: &Taken) {
+    println!(
+        "  {what}: {:.2} s, {:.0} MB/s, {:.2} s of processors, {:.0} MB of memory",
+        taken.seconds,
+        bytes as f64 / 1e6 / taken.seconds,
+        taken.cpu_seconds,
+        taken.peak_bytes as f64 / 1e6
+    );
+}
