@@ -11,9 +11,9 @@ use super::Settings;
 use super::cluster::{Cluster, own_dir};
 use super::contenders::{Fenice, PgBackRest, RESOURCE};
 use super::measure::{self, Taken};
-use super::report::{self, Report, wall};
-use super::rows::{DOCUMENTS_PER_GB, MARKS_PER_GB, MESSAGES_PER_GB};
 use super::plain_write;
+use super::report::{self, Report, wall};
+use super::rows::{MARKS_PER_GB, MESSAGES_PER_GB};
 
 const MEMORY_LIMIT_BYTES: u64 = 400_000_000;
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -128,10 +128,8 @@ impl Bench<'_> {
         let (messages, marks) = (rows(MESSAGES_PER_GB), rows(MARKS_PER_GB));
         // An update writes a new row besides the old one, hence half.
         let newest = |rows: u64| rows - rows / 200;
-        self.cluster.psql(&format!(
-            "update messages set read = not read where id > {}",
-            newest(messages)
-        ));
+        self.cluster
+            .psql(&format!("update messages set read = not read where id > {}", newest(messages)));
         self.cluster.psql(&format!("update marks set mark = 7 where id > {}", newest(marks)));
         let pages = self.bytes / 8192 / 400;
         let step = messages / pages.max(1);

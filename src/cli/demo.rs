@@ -161,7 +161,7 @@ impl Story<'_> {
         for step in steps(SEED, size) {
             session.query(&step.sql).await.attempt(|| format!("generate {}", step.name))?;
         }
-        let rows: u64 = size.rows().iter().map(|(_, rows)| *rows as u64).sum();
+        let rows: u64 = size.rows().iter().map(|(_, rows)| *rows).sum();
         self.say(&format!("{} schools, {rows} rows, all invented", size.schools));
         Ok(())
     }

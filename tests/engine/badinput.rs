@@ -89,7 +89,7 @@ fn cut(bytes: &mut Vec<u8>) {
     bytes.truncate(bytes.len() / 2);
 }
 
-fn flip(bytes: &mut Vec<u8>) {
+fn flip(bytes: &mut [u8]) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
 }
