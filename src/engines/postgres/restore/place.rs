@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Attempt, Error, Kind, Result};
 use crate::repository::manifest::TablespaceRef;
+use crate::repository::wal_codec;
+
+/// Of a unix socket's path (`unix(7)`: 108 bytes with the final zero), less PostgreSQL's own name.
+const LONGEST_SOCKET_DIR: usize = 80;
 
 /// Directories of one restore. All lie beside the target, none on production's paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,23 @@ impl Place {
     /// Files of configuration as they were on the source.
     pub fn source_config_dir(&self) -> PathBuf {
         self.side.join("source-config")
+    }
+}
+
+impl Place {
+    /// Where sockets are made: beside the target, or, where that path is too long for a socket,
+    /// in a directory of its own below `/tmp`.
+    pub fn socket_dir(&self) -> Result<PathBuf> {
+        let dir = if self.side.as_os_str().len() <= LONGEST_SOCKET_DIR {
+            self.side.clone()
+        } else {
+            let name = wal_codec::sha256_hex(self.side.as_os_str().as_encoded_bytes());
+            beside(Path::new("/tmp/fenice"), &name[..16])
+        };
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&dir).attempt(|| format!("make the directory {}", dir.display()))?;
+        Ok(dir)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::repository::vault::restore::Restored;
 
 use super::facts::{self, Stored};
 use super::files::FilesRestore;
-use super::place::{Place, beside};
+use super::place::Place;
 use super::serve::{Stopped, WalServer};
 use super::settings::{self, Limits, Start, Stop};
 
@@ -40,8 +40,6 @@ const SOCKET: &str = "wal.sock";
 const LOG_TELLS: &str =
     "Its log, postgres.log in the .fenice directory beside the target, tells more.";
 const POLL: Duration = Duration::from_millis(50);
-/// Of a unix socket's path (`unix(7)`: 108 bytes with the final zero), less PostgreSQL's own name.
-const LONGEST_SOCKET_DIR: usize = 80;
 
 /// What every recovery needs of the outside.
 #[derive(Clone)]
@@ -328,24 +326,6 @@ impl FilesInPlace {
     /// Where the plan's log ends.
     pub fn end(&self) -> Lsn {
         self.plan.end
-    }
-}
-
-impl Place {
-    /// Where sockets are made: beside the target, or, where that path is too long for a socket,
-    /// in a directory of its own below `/tmp`.
-    pub fn socket_dir(&self) -> Result<PathBuf> {
-        let dir = if self.side.as_os_str().len() <= LONGEST_SOCKET_DIR {
-            self.side.clone()
-        } else {
-            let name =
-                crate::repository::wal_codec::sha256_hex(self.side.as_os_str().as_encoded_bytes());
-            beside(Path::new("/tmp/fenice"), &name[..16])
-        };
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(&dir).attempt(|| format!("make the directory {}", dir.display()))?;
-        Ok(dir)
     }
 }
 
