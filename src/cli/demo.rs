@@ -61,7 +61,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let parts = context.parts()?;
     let dir = make_directory(args.dir.as_deref(), &parts)?;
-    let story = Story { dir, parts, context, started: Instant::now() };
+    let story = Story { dir, keep: args.keep, parts, context, started: Instant::now() };
     let told = story.tell(args.break_wal).await;
     if !args.keep && told.is_ok() {
         fs::remove_dir_all(&story.dir).attempt(|| format!("remove {}", story.dir.display()))?;
@@ -91,6 +91,8 @@ fn make_directory(wanted: Option<&Path>, parts: &Parts) -> Result<PathBuf> {
 
 struct Story<'a> {
     dir: PathBuf,
+    /// Whether the directory is there afterwards.
+    keep: bool,
     parts: Parts,
     context: &'a Context,
     started: Instant,
@@ -338,7 +340,7 @@ impl Story<'_> {
             let _ = writeln!(text, "  {}", colour.paint(Tone::Bad, &finding.text));
         }
         let _ = writeln!(text, "\n  report  {}", page.display());
-        if self.dir.join("kept").exists() || !passed {
+        if self.keep {
             let _ = writeln!(text, "  look    fenice --config {} list", config_file.display());
         } else {
             let _ = writeln!(

@@ -79,11 +79,9 @@ fn snapshots(seen: &Overview, zone: &TimeZone) -> Table {
             Cell::plain(local(snapshot.stopped_at, zone)),
             Cell::plain(ByteSize(snapshot.bytes).to_string()),
             Cell::plain(ByteSize(snapshot.new_bytes).to_string()),
-            Cell::plain(snapshot.method.to_string()),
-            Cell::plain(snapshot.timeline.to_string()),
-            state(seen, snapshot, zone),
+            state(seen, snapshot),
         ],
-        detail: None,
+        detail: detail(seen, snapshot, zone),
     };
     Table {
         columns: vec![
@@ -91,19 +89,25 @@ fn snapshots(seen: &Overview, zone: &TimeZone) -> Table {
             Column::word("ENDED"),
             Column::number("SIZE"),
             Column::number("NEW"),
-            Column::word("METHOD"),
-            Column::number("TIMELINE"),
-            Column::text("STATE"),
+            Column::word("STATE"),
         ],
         rows: seen.snapshots.iter().map(row).collect(),
     }
 }
 
-fn state(seen: &Overview, snapshot: &SnapshotManifest, zone: &TimeZone) -> Cell {
+fn state(seen: &Overview, snapshot: &SnapshotManifest) -> Cell {
+    match (seen.unusable(&snapshot.id), seen.proofs.contains_key(&snapshot.id)) {
+        (Some(_), _) => Cell::toned("UNUSABLE", Tone::Bad),
+        (None, true) => Cell::toned("proven", Tone::Good),
+        (None, false) => Cell::plain("taken"),
+    }
+}
+
+/// What is too long for a column: ids are copied from here, and must not be broken.
+fn detail(seen: &Overview, snapshot: &SnapshotManifest, zone: &TimeZone) -> Option<String> {
     match (seen.unusable(&snapshot.id), seen.proofs.get(&snapshot.id)) {
-        (Some(reason), _) => Cell::toned(format!("unusable: {reason}"), Tone::Bad),
-        (None, Some(at)) => Cell::toned(format!("proven {}", local(*at, zone)), Tone::Good),
-        (None, None) => Cell::plain("taken"),
+        (Some(reason), _) => Some(reason.to_string()),
+        (None, at) => at.map(|at| format!("proven {}", local(*at, zone))),
     }
 }
 
