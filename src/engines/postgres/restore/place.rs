@@ -104,10 +104,7 @@ pub fn beside(target: &Path, suffix: &str) -> PathBuf {
 
 fn check_free(place: &Path) -> Option<String> {
     match fs::read_dir(place) {
-        Ok(mut entries) => match entries.next() {
-            None => None,
-            Some(_) => Some(format!("{} is not empty", place.display())),
-        },
+        Ok(mut entries) => entries.next().map(|_| format!("{} is not empty", place.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => Some(format!("{} cannot be used: {error}", place.display())),
     }
