@@ -63,7 +63,7 @@ impl Catalog {
         let found: Option<i64> = connection
             .query_row(
                 "select at_us from heartbeat where resource = ?1 and system_id = ?2 \
-                 and committed_before <= ?3 order by seq desc limit 1",
+                 and committed_before <= ?3 order by at_us desc limit 1",
                 params![resource.as_str(), system_id.to_string(), stored_until.0 as i64],
                 |row| row.get(0),
             )
