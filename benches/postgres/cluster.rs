@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use super::rows::{
-    DOCUMENTS_PER_GB, KEYS, MARKS_PER_GB, MESSAGES_PER_GB, Rows, TABLES,
-};
+use super::rows::{DOCUMENTS_PER_GB, KEYS, MARKS_PER_GB, MESSAGES_PER_GB, Rows, TABLES};
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 const PORT: u16 = 54_329;
@@ -79,7 +77,8 @@ impl Cluster {
             cluster.control("stop");
             fs::write(&filled, "").expect("note that it is filled");
         }
-        cluster.configure("wal_level = replica\narchive_mode = on\narchive_command = '/bin/true'\n");
+        cluster
+            .configure("wal_level = replica\narchive_mode = on\narchive_command = '/bin/true'\n");
         cluster.control("start");
         cluster
     }
@@ -120,9 +119,13 @@ impl Cluster {
     fn control(&self, verb: &str) {
         let mut command = as_server(bin("pg_ctl"));
         command.arg("-D").arg(self.data_dir()).arg("-l").arg(self.dir.join("log"));
-        must(command.args(["-w", "-t", "300", "-s", "-m", "fast", verb].iter().filter(|word| {
-            verb == "stop" || !["-m", "fast"].contains(*word)
-        })));
+        must(
+            command.args(
+                ["-w", "-t", "300", "-s", "-m", "fast", verb]
+                    .iter()
+                    .filter(|word| verb == "stop" || !["-m", "fast"].contains(*word)),
+            ),
+        );
     }
 
     /// The answer to one statement, columns joined with `|`.
@@ -187,11 +190,6 @@ impl Cluster {
         drop(input);
         assert!(child.wait().expect("wait for psql").success(), "COPY failed");
         bytes
-    }
-
-    /// Position of the log.
-    pub fn log_position(&self) -> String {
-        self.psql("select pg_current_wal_flush_lsn()")
     }
 }
 

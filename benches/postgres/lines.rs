@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Settings;
 use super::cluster::{Cluster, own_dir};
 use super::contenders::{Fenice, PgBackRest, RESOURCE};
 use super::measure::{self, Taken};
-use super::report::{self, Report, wall};
-use super::rows::{DOCUMENTS_PER_GB, MARKS_PER_GB, MESSAGES_PER_GB};
 use super::plain_write;
+use super::report::{self, Report, wall};
+use super::rows::{MARKS_PER_GB, MESSAGES_PER_GB};
 
 const MEMORY_LIMIT_BYTES: u64 = 400_000_000;
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -128,10 +130,8 @@ impl Bench<'_> {
         let (messages, marks) = (rows(MESSAGES_PER_GB), rows(MARKS_PER_GB));
         // An update writes a new row besides the old one, hence half.
         let newest = |rows: u64| rows - rows / 200;
-        self.cluster.psql(&format!(
-            "update messages set read = not read where id > {}",
-            newest(messages)
-        ));
+        self.cluster
+            .psql(&format!("update messages set read = not read where id > {}", newest(messages)));
         self.cluster.psql(&format!("update marks set mark = 7 where id > {}", newest(marks)));
         let pages = self.bytes / 8192 / 400;
         let step = messages / pages.max(1);
@@ -218,6 +218,9 @@ impl Bench<'_> {
         let backrest = PgBackRest::fresh(&self.place("backrest-log"), &self.cluster);
         let fenice = Fenice::fresh(&self.place("fenice-log"), &self.cluster);
         fenice.run(&["snapshot", RESOURCE]);
+        let served_at = self.place("served");
+        self.clear(&served_at);
+        fenice.run(&["restore", RESOURCE, "--target", &served_at.display().to_string()]);
         let first = self.cluster.psql("select pg_walfile_name(pg_switch_wal() + 1)");
         let bytes = (SEGMENTS_FETCHED as u64 + 4) * SEGMENT_BYTES;
         self.write_log(1 << 40, bytes);
@@ -247,15 +250,29 @@ impl Bench<'_> {
         self.report.faster("40 segments, served by a restore", 2.0, &served, &theirs);
         self.report.faster("40 segments, straight from the repository", 2.0, &direct, &theirs);
         self.cluster.archive_with("/bin/true");
+        self.clear(&served_at);
         let _ = fs::remove_dir_all(to);
     }
 
     /// As PostgreSQL fetches while a restore serves.
     fn fetch_served(&self, fenice: &Fenice, names: &[String], to: &Path) -> Taken {
-        let socket = to.join("wal.sock");
-        let mut server = fenice.command(&["wal", "serve"]);
-        let _ = (&socket, &mut server, names);
-        Taken::default()
+        let target = self.place("served");
+        let socket = target.with_extension("fenice").join("wal.sock");
+        let mut server = fenice.command(&["wal", "serve", RESOURCE, "--target"]);
+        server.arg(&target).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut server = server.spawn().expect("serve the log");
+        let begun = Instant::now();
+        while !socket.exists() && begun.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let socket = socket.display().to_string();
+        let taken = each(names, |name| {
+            let path = to.join(name).display().to_string();
+            fenice.run(&["wal", "fetch", "--socket", &socket, name, &path])
+        });
+        kill_process(Pid::from_child(&server), Signal::TERM).expect("end the server");
+        server.wait().expect("wait for its end");
+        taken
     }
 
     fn shipping(&mut self) {

@@ -48,7 +48,11 @@ impl Cipher {
         };
         let mut r = Zeroizing::new([0; 16]);
         r.copy_from_slice(&key[48..]);
-        Cipher(Arc::new(Keys { text: ctr(&AES_256, &key[..32]), nonce: ctr(&AES_128, &key[32..48]), r }))
+        Cipher(Arc::new(Keys {
+            text: ctr(&AES_256, &key[..32]),
+            nonce: ctr(&AES_128, &key[32..48]),
+            r,
+        }))
     }
 
     /// Seals in place: `sealed` is 16 bytes of room, the text, 16 bytes of room.
