@@ -48,7 +48,7 @@ impl Random {
     }
 
     fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 32) * limit >> 32
+        ((self.next() >> 32) * limit) >> 32
     }
 }
 
@@ -114,7 +114,8 @@ impl Rows {
         let (day, month, minute) = (1 + r.below(28), 1 + r.below(12), r.below(1_440));
         write!(
             into,
-            "{id}\t{sender}\t{recipient}\t2026-{month:02}-{day:02} {:02}:{:02}:{:02}.{:06}+01\t{}\t",
+            "{id}\t{sender}\t{recipient}\t2026-{month:02}-{day:02} \
+             {:02}:{:02}:{:02}.{:06}+01\t{}\t",
             minute / 60,
             minute % 60,
             r.below(60),

@@ -43,8 +43,10 @@ impl ProcessLauncher {
         let found = UNPRIVILEGED.iter().find_map(|name| user_in(&passwd, name));
         match found {
             Some(user) => Ok(ProcessLauncher { runs_as: Some(user), program }),
-            None => Err(Error::failed("there is no user to run PostgreSQL as")
-                .hint("PostgreSQL refuses to run as root: run Fenice as another user, or make a user `postgres`.")),
+            None => Err(Error::failed("there is no user to run PostgreSQL as").hint(
+                "PostgreSQL refuses to run as root: run Fenice as another user, or make a \
+                     user `postgres`.",
+            )),
         }
     }
 

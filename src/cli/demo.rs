@@ -20,6 +20,7 @@ use super::exit::Done;
 use crate::adapters::programs;
 use crate::config::{self, Config};
 use crate::daemon::Parts;
+use crate::demo;
 use crate::demo::cluster::DemoCluster;
 use crate::demo::data::{DataSize, steps};
 use crate::demo::load::Load;
@@ -161,49 +162,13 @@ impl Story<'_> {
         for step in steps(SEED, size) {
             session.query(&step.sql).await.attempt(|| format!("generate {}", step.name))?;
         }
-        let rows: u64 = size.rows().iter().map(|(_, rows)| *rows as u64).sum();
+        let rows: u64 = size.rows().iter().map(|(_, rows)| *rows).sum();
         self.say(&format!("{} schools, {rows} rows, all invented", size.schools));
         Ok(())
     }
 
     fn write_config(&self, cluster: &DemoCluster, bin_dir: &Path) -> Result<PathBuf> {
-        let text = format!(
-            r#"# The demo's configuration; every key is explained in config/fenice.toml.
-[daemon]
-state_dir = "{state}"
-timezone = "Europe/Rome"
-
-[repository.main]
-path = "{repository}"
-identity = {{ file = "{identity}" }}
-
-[policy.standard]
-ship_every = "1s"
-heartbeat_every = "1s"
-rto = "4h"
-rpo = "24h"
-
-[[resource]]
-name = "registro"
-kind = "postgres"
-repository = "main"
-policy = "standard"
-connection = "{conninfo}"
-method = "files"
-data_dir = "{data_dir}"
-bin_dir = "{bin_dir}"
-
-[[resource.check]]
-name = "every mark belongs to a pupil of its school"
-sql = "select count(*) = 0 from registro.marks m left join registro.pupils p on p.id = m.pupil_id where p.school_code is distinct from m.school_code"
-"#,
-            state = self.path("state"),
-            repository = self.path("repository"),
-            identity = self.path("identity.age"),
-            conninfo = cluster.conninfo,
-            data_dir = cluster.data_dir.display(),
-            bin_dir = bin_dir.display(),
-        );
+        let text = demo::config::text(&self.dir, cluster, bin_dir);
         let path = self.dir.join("fenice.toml");
         fs::write(&path, text).attempt(|| format!("write {}", path.display()))?;
         Ok(path)

@@ -48,7 +48,7 @@ impl Load {
         let (stop, stopped) = watch::channel(false);
         let log = Arc::new(Mutex::new(Vec::new()));
         let clients = (1..=clients).map(|client| {
-            let (host, size, clock) = (host.clone(), size.clone(), clock.clone());
+            let (host, size, clock) = (host.clone(), *size, clock.clone());
             let (log, stopped) = (log.clone(), stopped.clone());
             tokio::spawn(async move {
                 // The server is going to be killed: a client ends with its connection.

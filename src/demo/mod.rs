@@ -5,6 +5,7 @@
 //! acknowledged, `loss` compares that log with what came back. `cli::demo` tells the story.
 
 pub mod cluster;
+pub mod config;
 pub mod data;
 pub mod load;
 pub mod loss;

@@ -31,8 +31,10 @@ impl FromStr for ResourceName {
         let rest_ok = text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
         match first_ok && rest_ok && text.len() <= 55 {
             true => Ok(ResourceName(text.to_owned())),
-            false => Err(Error::usage(format!("`{text}` is not a resource name"))
-                .hint("Use up to 55 lower-case letters, digits, `_` and `-`, starting with a letter or digit.")),
+            false => Err(Error::usage(format!("`{text}` is not a resource name")).hint(
+                "Use up to 55 lower-case letters, digits, `_` and `-`, starting with a \
+                     letter or digit.",
+            )),
         }
     }
 }

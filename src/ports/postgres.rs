@@ -88,7 +88,7 @@ pub trait Connector: Send + Sync {
 
 /// A session for SQL. Dropping it closes the connection; the server rolls back what was open.
 #[async_trait]
-pub trait Session: Send {
+pub trait Session: Send + Sync {
     /// Runs one statement (or several, then the rows of the last that returned any). An error of
     /// the server carries its message, SQLSTATE, detail and hint.
     async fn query(&mut self, sql: &str) -> Result<Vec<Row>>;

@@ -39,11 +39,13 @@ PostgreSQL of the same major version. NAME is the resource, such as registro.
     must stay outside pgdata. Files of configuration lie in DIR/config.
     Leave DIR/pgdata/backup_label where it is. Never run pg_resetwal.
  6. The log, as PostgreSQL asks for it. Save as fetch.sh, mode 0755, with W set to
-    $REPO/postgres/NAME/wal/SYSTEM-ID, K to identity.txt and S to wal_segment_size in bytes:
+    $REPO/postgres/NAME/wal/SYSTEM-ID, K to identity.txt and S to wal_segment_size in bytes (all
+    paths absolute). T is the timeline to recover to; set it to the one of step 7, in eight
+    hexadecimal digits, if that shall not be the newest:
 {FETCH}
  7. In DIR/pgdata: an empty file recovery.signal, and in postgresql.auto.conf
       restore_command = '/path/to/fetch.sh %f %p'
-      recovery_target_timeline = 'latest'        (or a number; or recovery_target_time)
+      recovery_target_timeline = 'latest'        (or a number, as T; or recovery_target_time)
       archive_mode = off
       primary_conninfo = ''
       primary_slot_name = ''
@@ -63,31 +65,55 @@ restic never writes with --no-lock. Do not run restic prune, forget or rebuild-i
     )
 }
 
-/// A `restore_command` of public tools, printed in the kit. It obeys RULES 1: exit 1 only if no
-/// stored object lies at or after the one asked for, else it stops the server by SIGKILL of its
-/// own shell, because PostgreSQL takes every plain failure for the end of the log.
+/// A `restore_command` of public tools, printed in the kit. It obeys RULES 1 to 3 as `wal fetch`
+/// does: a parent's segment at or past the switch is refused, exit 1 means that nothing later is
+/// stored, and everything else kills the script's own shell, because PostgreSQL takes every plain
+/// failure for the end of the log. POSIX sh; zstd adds nothing but decompression.
 pub const FETCH_SCRIPT: &str = r#"      #!/bin/sh
       W=…; K=…; S=16777216
-      stop() { echo "fetch.sh: $1" >&2; kill -KILL $$; }
-      t=$(printf %s "$1" | cut -c1-8)
-      whole="$W/$t/$1.zst.age"
-      if [ -f "$whole" ]; then
-        age -d -i "$K" "$whole" > "$2.z" && zstd -dcq "$2.z" > "$2.p" || stop "cannot read $1"
-        rm "$2.z"; mv "$2.p" "$2"; exit 0
+      T=$(ls "$W" | LC_ALL=C sort | tail -n 1)
+      LC_ALL=C; export LC_ALL; name=$1; to=$2; at=0; way=; owner=
+      stop() { echo "fetch.sh: $1" >&2; kill -KILL $$; exit 9; }
+      less() { [ "$(expr "x$1" \< "x$2")" = 1 ]; }
+      open() { if age -d -i "$K" "$1" > "$to.z" && zstd -dcqf "$to.z" > "$2"; then :
+        else stop "cannot read $1"; fi; }
+      put() { mv "$to.p" "$to" || stop "cannot write $to"; exit 0; }
+      trap 'rm -f "$to".[zhup]' EXIT
+      [ -n "$T" ] || stop "cannot list $W"
+      t=$(echo "$name" | cut -c1-8); n=$(echo "$name" | cut -c9-24); whole="$W/$t/$name.zst.age"
+      case "$name" in *.history)
+        if [ -f "$whole" ]; then open "$whole" "$to.p"; put; fi
+        [ "$t" = 00000001 ] || [ ! -d "$W/$t" ] || stop "$name is missing"
+        exit 1;; esac
+      # Which timeline has segment n on the way to T: the first one that did not end by then.
+      if [ "$T" != 00000001 ]; then
+        open "$W/$T/$T.history.zst.age" "$to.h"
+        while read -r line end rest; do
+          case "$line" in [1-9]*) ;; *) continue;; esac
+          line=$(printf %08X "$line"); way="$way $line"
+          end=$(printf %08X%08X "0x${end%/*}" "$((0x${end#*/} / S))")
+          [ -n "$owner" ] || { less "$n" "$end" && owner=$line; }
+        done < "$to.h"
       fi
-      case "$1" in *.history) ls "$W" > /dev/null || stop "cannot list"; exit 1;; esac
-      : > "$2.p"; at=0
-      for part in $(ls "$W/$t" 2> /dev/null | grep "^$1\.[0-9A-F]*-[0-9A-F]*\.zst\.age$" | sort); do
-        from=$(printf %d 0x$(echo "$part" | cut -c26-33))
-        [ "$from" -eq "$at" ] || stop "a part of $1 is missing at $at"
-        age -d -i "$K" "$W/$t/$part" > "$2.z" && zstd -dcq "$2.z" >> "$2.p" || stop "cannot read $part"
-        at=$(printf %d 0x$(echo "$part" | cut -c35-42))
-      done
-      rm -f "$2.z"
-      if [ "$at" -gt 0 ]; then truncate -s "$S" "$2.p"; mv "$2.p" "$2"; exit 0; fi
-      rm "$2.p"; ls "$W" > /dev/null || stop "cannot list"
-      for name in $(cd "$W" && ls */ | cut -c1-24 | grep -E "^[0-9A-F]{24}$"); do
-        later=$(printf '%s\n%s\n' "$1" "$name" | sort | tail -n 1)
-        [ "$name" = "$later" ] && [ "$name" != "$1" ] && stop "$1 is missing, $name is stored"
-      done
-      exit 1"#;
+      case "$way $T" in *"$t"*) ;; *) stop "timeline $t does not lead to $T";; esac
+      : "${owner:=$T}"
+      less "$t" "$owner" && stop "$name contains or follows the end of timeline $t"
+      [ "$t" = "$owner" ] || exit 1
+      names=$(ls "$W/$t") || stop "cannot list $W/$t"
+      if [ -f "$whole" ]; then open "$whole" "$to.p"; at=$S; else
+        : > "$to.p"
+        for part in $(echo "$names" | grep "^$name\.[0-9A-F]*-[0-9A-F]*\.zst\.age$" | sort); do
+          from=$((0x$(echo "$part" | cut -c26-33))); end=$((0x$(echo "$part" | cut -c35-42)))
+          [ "$from" -le "$at" ] || stop "$name is missing from byte $at to $from"
+          [ "$end" -gt "$at" ] || continue
+          open "$W/$t/$part" "$to.u"; tail -c "+$((at - from + 1))" "$to.u" >> "$to.p"; at=$end
+        done
+      fi
+      [ "$(wc -c < "$to.p")" -eq "$at" ] || stop "$name has another length than its name says"
+      [ "$at" -lt "$S" ] || put
+      # The rest is missing. That is the end only if nothing was stored later.
+      [ "$t" = "$T" ] || stop "$name is missing from byte $at, and timeline $T goes on"
+      last=$(echo "$names" | cut -c1-24 | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1)
+      less "$name" "$last" && stop "$name is missing from byte $at, and $last is stored"
+      [ "$at" -gt 0 ] || exit 1
+      head -c "$((S - at))" /dev/zero >> "$to.p"; put"#;

@@ -10,6 +10,10 @@ use age::x25519;
 
 use crate::error::{Attempt, Error, Result};
 
+/// What to do about an object that was changed where it is stored.
+const DAMAGED: &str = "Nothing was changed: take this object from a copy of the repository, or \
+                       recover to a point that does not need it.";
+
 /// The public keys everything is sealed to: each of them alone opens it.
 #[derive(Clone)]
 pub struct Recipients(Vec<x25519::Recipient>);
@@ -113,16 +117,17 @@ impl Identities {
                     "Use an identity whose recipient is listed in the repository's fenice.json.",
                 )
             }
-            other => Error::failed("the object is not an intact age file").because(other),
+            other => {
+                Error::failed("the object is not an intact age file").because(other).hint(DAMAGED)
+            }
         };
         let decryptor = age::Decryptor::new_buffered(sealed).map_err(wrong)?;
         let identities = self.0.iter().map(|identity| identity as &dyn age::Identity);
         let reader = decryptor.decrypt(identities).map_err(wrong)?;
         let mut plain = Vec::with_capacity(sealed.len());
-        reader
-            .take(limit_bytes.saturating_add(1))
-            .read_to_end(&mut plain)
-            .map_err(|cause| Error::failed("the object is damaged or cut short").because(cause))?;
+        reader.take(limit_bytes.saturating_add(1)).read_to_end(&mut plain).map_err(|cause| {
+            Error::failed("the object is damaged or cut short").because(cause).hint(DAMAGED)
+        })?;
         match plain.len() as u64 > limit_bytes {
             true => Err(Error::failed(format!("the object holds more than {limit_bytes} bytes"))),
             false => Ok(plain),

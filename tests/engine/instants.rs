@@ -91,7 +91,7 @@ fn ten_instants_give_exactly_what_the_log_says() {
         .setting("timezone", "UTC")
         .start();
     primary.psql("postgres", "create table seen (xid bigint)");
-    let mut standby = Cluster::standby_of(&primary);
+    let standby = Cluster::standby_of(&primary);
     let rig = Rig::new();
     let source = rig.source(&[primary.conninfo(), standby.conninfo()]);
     let shipping = rig.ship(&source, Duration::from_millis(500));
@@ -145,26 +145,36 @@ fn ten_instants_give_exactly_what_the_log_says() {
     assert!(log.len() > 500 && first_of_two > 100, "{} ends, {first_of_two}", log.len());
 
     for (number, target) in choose(&mut dice, &log, first_of_two, &snapshot.stopped_at, end) {
-        let name = format!("instant-{number}");
-        let restored = rig.restore(&standby, &name, Target::At(target)).unwrap();
-        let found = restored.query("postgres", "select xid from seen");
-        let found: BTreeSet<u32> = found.iter().map(|xid| xid.parse().unwrap()).collect();
-        let by_then = expected(&log, target);
-        let in_log: BTreeSet<u32> = log.iter().map(|end| end.xid).collect();
-        let wanted: BTreeSet<u32> =
-            all.iter().copied().filter(|x| by_then.contains(x) || !in_log.contains(x)).collect();
-        let lost: Vec<_> = wanted.difference(&found).collect();
-        let later: Vec<_> = found.difference(&wanted).collect();
-        assert!(lost.is_empty() && later.is_empty(), "{target}: lost {lost:?}, later {later:?}");
-        let is_last = log.iter().all(|end| end.at <= target);
-        let reached = restored.recovered.reached;
-        match is_last {
-            true => assert_eq!(reached, Reached::EndOfLogBefore(target)),
-            false => assert_eq!(reached, Reached::Target(target)),
-        }
-        println!("{target}: {} rows, exactly as pg_waldump says", found.len());
-        drop(restored.stop());
+        check_instant(&rig, &standby, number, target, &log, &all);
     }
+}
+
+/// Recovers to `target` and compares what is there with what the log says.
+fn check_instant(
+    rig: &Rig,
+    like: &Cluster,
+    number: usize,
+    target: Timestamp,
+    log: &[Ended],
+    all: &BTreeSet<u32>,
+) {
+    let restored = rig.restore(like, &format!("instant-{number}"), Target::At(target)).unwrap();
+    let found = restored.query("postgres", "select xid from seen");
+    let found: BTreeSet<u32> = found.iter().map(|xid| xid.parse().unwrap()).collect();
+    let by_then = expected(log, target);
+    let in_log: BTreeSet<u32> = log.iter().map(|end| end.xid).collect();
+    let wanted: BTreeSet<u32> =
+        all.iter().copied().filter(|x| by_then.contains(x) || !in_log.contains(x)).collect();
+    let lost: Vec<_> = wanted.difference(&found).collect();
+    let later: Vec<_> = found.difference(&wanted).collect();
+    assert!(lost.is_empty() && later.is_empty(), "{target}: lost {lost:?}, later {later:?}");
+    let reached = restored.recovered.reached;
+    match log.iter().all(|end| end.at <= target) {
+        true => assert_eq!(reached, Reached::EndOfLogBefore(target)),
+        false => assert_eq!(reached, Reached::Target(target)),
+    }
+    println!("{target}: {} rows, exactly as pg_waldump says", found.len());
+    drop(restored.stop());
 }
 
 /// Ten instants: nine by dice, of which one in the unfinished segment and one on each side of the

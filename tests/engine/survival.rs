@@ -1,4 +1,4 @@
-//! What shipping survives: servers, slots, networks and repositories that fail; and what it refuses.
+//! What shipping survives: servers, slots, networks and repositories that fail; what it refuses.
 
 use std::path::Path;
 use std::process::Command;

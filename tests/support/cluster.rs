@@ -96,6 +96,10 @@ impl Cluster {
         let mut command = self.runner.command(&self.bin("postgres"));
         command.arg("-D").arg(self.data_dir()).arg("-k").arg(self.socket_dir());
         command.arg("-p").arg(self.port.to_string());
+        let outside = self.outside_config().join("postgresql.conf");
+        if outside.exists() {
+            command.arg("-c").arg(format!("config_file={}", outside.display()));
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         // Out of reach of the interrupt that a terminal sends us: our end stops it, in order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -226,6 +230,12 @@ impl Cluster {
 
     pub fn data_dir(&self) -> PathBuf {
         self.scratch.path().join("data")
+    }
+
+    /// Where a test puts files of configuration, as Debian does, that shall not lie in the data
+    /// directory: a `postgresql.conf` there is what the server starts with.
+    pub fn outside_config(&self) -> PathBuf {
+        self.scratch.path().join("etc")
     }
 
     /// The directory of the unix socket.

@@ -61,8 +61,8 @@ end $$;
     );
     if wanted.stream {
         sql.push_str(&format!(
-            "-- Method `stream` only: files of configuration that lie outside the data directory, and pages
--- that were being written while they were sent.
+            "-- Method `stream` only: files of configuration outside the data directory, and
+-- pages that were being written while they were sent.
 grant pg_read_server_files to {role};
 grant execute on function pg_read_binary_file(text),
   pg_read_binary_file(text, bigint, bigint, boolean), pg_ls_dir(text) to {role};

@@ -15,6 +15,10 @@ use super::write::lock;
 use super::{Index, Vault};
 use crate::error::{Attempt, Error, Result};
 
+/// What to do about a pack that cannot be read as it was written.
+const DAMAGED: &str = "Restore another recovery point, or from a copy of the repository; \
+                       `fenice verify` tells what is damaged.";
+
 /// Takes what is restored. Called by several threads at once.
 pub trait Sink: Sync {
     /// `content` belongs at `offset` of the file with this number in the list. Pieces of a file
@@ -153,7 +157,8 @@ impl Run<'_> {
         self.vault
             .store()
             .read_range(&key, start, &mut buffer[..bytes])
-            .attempt(|| self.what(&first, &pieces[0]))?;
+            .attempt(|| self.what(&first, &pieces[0]))
+            .map_err(|error| error.hint(DAMAGED))?;
         {
             let mut done = lock(&self.done);
             done.reads += 1;
@@ -165,7 +170,8 @@ impl Run<'_> {
             let sealed = &mut buffer[from..from + location.blob.length as usize];
             let content = opener
                 .open(self.vault.cipher(), &location.blob, sealed)
-                .attempt(|| self.what(&location, &same[0]))?;
+                .attempt(|| self.what(&location, &same[0]))
+                .map_err(|error| error.hint(DAMAGED))?;
             for piece in same {
                 self.deliver(piece, content).attempt(|| self.what(&location, piece))?;
             }

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Attempt, Error, Kind, Result};
 use crate::repository::manifest::TablespaceRef;
+use crate::repository::wal_codec;
+
+/// Of a unix socket's path (`unix(7)`: 108 bytes with the final zero), less PostgreSQL's own name.
+const LONGEST_SOCKET_DIR: usize = 80;
 
 /// Directories of one restore. All lie beside the target, none on production's paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +99,23 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Where sockets are made: beside the target, or, where that path is too long for a socket,
+    /// in a directory of its own below `/tmp`.
+    pub fn socket_dir(&self) -> Result<PathBuf> {
+        let dir = if self.side.as_os_str().len() <= LONGEST_SOCKET_DIR {
+            self.side.clone()
+        } else {
+            let name = wal_codec::sha256_hex(self.side.as_os_str().as_encoded_bytes());
+            beside(Path::new("/tmp/fenice"), &name[..16])
+        };
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&dir).attempt(|| format!("make the directory {}", dir.display()))?;
+        Ok(dir)
+    }
+}
+
 /// `/srv/new` and `fenice` give `/srv/new.fenice`.
 pub fn beside(target: &Path, suffix: &str) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
@@ -104,10 +126,7 @@ pub fn beside(target: &Path, suffix: &str) -> PathBuf {
 
 fn check_free(place: &Path) -> Option<String> {
     match fs::read_dir(place) {
-        Ok(mut entries) => match entries.next() {
-            None => None,
-            Some(_) => Some(format!("{} is not empty", place.display())),
-        },
+        Ok(mut entries) => entries.next().map(|_| format!("{} is not empty", place.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => Some(format!("{} cannot be used: {error}", place.display())),
     }

@@ -29,17 +29,17 @@ use crate::repository::vault::restore::Restored;
 
 use super::facts::{self, Stored};
 use super::files::FilesRestore;
-use super::place::{Place, beside};
-use super::serve::WalServer;
+use super::place::Place;
+use super::serve::{Stopped, WalServer};
 use super::settings::{self, Limits, Start, Stop};
 
 const TOOL_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Of the log's server, in the directory of sockets.
 const SOCKET: &str = "wal.sock";
+const LOG_TELLS: &str =
+    "Its log, postgres.log in the .fenice directory beside the target, tells more.";
 const POLL: Duration = Duration::from_millis(50);
-/// Of a unix socket's path (`unix(7)`: 108 bytes with the final zero), less PostgreSQL's own name.
-const LONGEST_SOCKET_DIR: usize = 80;
 
 /// What every recovery needs of the outside.
 #[derive(Clone)]
@@ -329,24 +329,6 @@ impl FilesInPlace {
     }
 }
 
-impl Place {
-    /// Where sockets are made: beside the target, or, where that path is too long for a socket,
-    /// in a directory of its own below `/tmp`.
-    pub fn socket_dir(&self) -> Result<PathBuf> {
-        let dir = if self.side.as_os_str().len() <= LONGEST_SOCKET_DIR {
-            self.side.clone()
-        } else {
-            let name =
-                crate::repository::wal_codec::sha256_hex(self.side.as_os_str().as_encoded_bytes());
-            beside(Path::new("/tmp/fenice"), &name[..16])
-        };
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(&dir).attempt(|| format!("make the directory {}", dir.display()))?;
-        Ok(dir)
-    }
-}
-
 /// Why a server did not open.
 enum Unopened {
     /// "recovery ended before configured recovery target was reached".
@@ -355,21 +337,18 @@ enum Unopened {
 }
 
 impl Unopened {
-    fn from_log(ended: String, log: &str, stopped: Option<String>) -> Unopened {
+    fn from_log(ended: String, log: &str, stopped: Option<Stopped>) -> Unopened {
         if log.contains("recovery ended before configured recovery target was reached") {
             return Unopened::TargetNotReached;
         }
+        let error = Error::failed("the restored server did not open");
+        if let Some(Stopped { kind, reason, hint }) = stopped {
+            let error = error.because(format!("recovery was stopped: {reason}")).with_kind(kind);
+            return Unopened::Failed(error.hint(hint.unwrap_or_else(|| LOG_TELLS.to_owned())));
+        }
         let fatal = log.lines().rev().find(|l| l.contains("FATAL:") || l.contains("PANIC:"));
-        let reason = match (stopped, fatal) {
-            (Some(stopped), _) => format!("recovery was stopped: {stopped}"),
-            (None, Some(line)) => line.trim().to_owned(),
-            (None, None) => ended,
-        };
-        Unopened::Failed(
-            Error::failed("the restored server did not open").because(reason).hint(
-                "Its log, postgres.log in the .fenice directory beside the target, tells more.",
-            ),
-        )
+        let reason = fatal.map_or(ended, |line| line.trim().to_owned());
+        Unopened::Failed(error.because(reason).hint(LOG_TELLS))
     }
 }
 

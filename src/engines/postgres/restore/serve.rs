@@ -13,11 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, Kind, Result};
 use crate::model::WalName;
 use crate::plan::answer::{Answer, answer};
 use crate::plan::recovery::RecoveryPlan;
 use crate::repository::wal::WalArchive;
+
+use super::guard::LogGuard;
 
 /// Memory for segments fetched ahead.
 const AHEAD_BYTES: u64 = 96 << 20;
@@ -39,7 +41,27 @@ pub struct WalServer {
 pub struct Served {
     pub segments: u64,
     /// Why recovery was stopped, if it was; the first reason.
-    pub stopped: Option<String>,
+    pub stopped: Option<Stopped>,
+}
+
+/// Why recovery was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    pub kind: Kind,
+    pub reason: String,
+    pub hint: Option<String>,
+}
+
+impl Stopped {
+    fn of(error: &Error) -> Stopped {
+        let (kind, reason) = (error.kind(), error.chain());
+        Stopped { kind, reason, hint: error.hint_text().map(str::to_owned) }
+    }
+
+    fn to_error(&self) -> Error {
+        let error = Error::new(self.kind, self.reason.clone());
+        self.hint.iter().fold(error, |error, hint| error.hint(hint.clone()))
+    }
 }
 
 struct Shared {
@@ -50,6 +72,7 @@ struct Shared {
     ending: AtomicBool,
     connections: AtomicU64,
     served: Mutex<Served>,
+    guard: Mutex<LogGuard>,
 }
 
 /// Segments being fetched and fetched, by their place in the plan.
@@ -63,7 +86,7 @@ struct Segments {
 enum Fetched {
     UnderWay,
     Ready(Arc<Vec<u8>>),
-    Failed(String),
+    Failed(Stopped),
 }
 
 impl WalServer {
@@ -72,6 +95,7 @@ impl WalServer {
         let what = || format!("serve log on {}", socket.display());
         let listener = UnixListener::bind(socket).attempt(what)?;
         listener.set_nonblocking(true).attempt(what)?;
+        let guard = Mutex::new(LogGuard::new(plan.segment_size));
         let shared = Arc::new(Shared {
             archive,
             plan,
@@ -80,6 +104,7 @@ impl WalServer {
             ending: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             served: Mutex::default(),
+            guard,
         });
         let mut threads: Vec<JoinHandle<()>> = (0..FETCHERS)
             .map(|_| {
@@ -149,9 +174,10 @@ impl Shared {
             }
             Ok(None) => stream.write_all(b"absent\n"),
             Err(error) => {
-                let reason = error.chain();
+                let stopped = Stopped::of(&error);
+                let reason = stopped.reason.clone();
                 tracing::error!(file = line.trim(), %reason, "recovery is stopped");
-                lock(&self.served).stopped.get_or_insert(reason.clone());
+                lock(&self.served).stopped.get_or_insert(stopped);
                 stream.write_all(format!("stop {}\n", reason.replace('\n', " ")).as_bytes())
             }
         }
@@ -164,7 +190,11 @@ impl Shared {
             Answer::Serve(planned) => {
                 let place = self.plan.segments.iter().position(|segment| segment == planned);
                 let bytes = match place {
-                    Some(place) => self.segment(place)?,
+                    Some(place) => {
+                        let bytes = self.segment(place)?;
+                        lock(&self.guard).pass(&self.plan, place, &bytes)?;
+                        bytes
+                    }
                     // The one before the first, which PostgreSQL may look back to.
                     None => Arc::new(self.archive.read_segment(&planned.objects)?),
                 };
@@ -188,7 +218,7 @@ impl Shared {
         loop {
             match segments.fetched.get(&place) {
                 Some(Fetched::Ready(bytes)) => return Ok(bytes.clone()),
-                Some(Fetched::Failed(reason)) => return Err(Error::failed(reason.clone())),
+                Some(Fetched::Failed(stopped)) => return Err(stopped.to_error()),
                 Some(Fetched::UnderWay) | None => {}
             }
             if self.is_ending() {
@@ -215,8 +245,11 @@ impl Shared {
             }));
             let fetched = match read {
                 Ok(Ok(bytes)) => Fetched::Ready(Arc::new(bytes)),
-                Ok(Err(error)) => Fetched::Failed(error.chain()),
-                Err(_) => Fetched::Failed("reading the segment panicked".to_owned()),
+                Ok(Err(error)) => Fetched::Failed(Stopped::of(&error)),
+                Err(_) => {
+                    let error = Error::failed("reading the segment panicked");
+                    Fetched::Failed(Stopped::of(&error))
+                }
             };
             segments = lock(&self.segments);
             segments.fetched.insert(place, fetched);

@@ -76,7 +76,7 @@ impl Start<'_> {
             Stop::After(at) => instant(at),
         };
         let immediate = if self.stop == Stop::Consistent { "immediate" } else { "" };
-        let settings: [(&str, String); 38] = [
+        let settings: [(&str, String); 37] = [
             ("config_file", path("postgresql.conf")),
             ("hba_file", path("pg_hba.conf")),
             ("ident_file", path("pg_ident.conf")),
@@ -86,7 +86,6 @@ impl Start<'_> {
             ("unix_socket_directories", self.socket_dir.display().to_string()),
             ("unix_socket_permissions", "0700".to_owned()),
             ("ssl", "off".to_owned()),
-            ("external_pid_file", String::new()),
             ("logging_collector", "off".to_owned()),
             ("log_destination", "stderr".to_owned()),
             ("event_source", "fenice".to_owned()),

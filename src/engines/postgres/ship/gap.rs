@@ -54,7 +54,7 @@ impl Shipper {
 }
 
 /// Where the server's last checkpoint (a standby's last restartpoint) begins.
-async fn redo(host: &dyn Postgres, name: &str) -> Result<Lsn> {
+pub(super) async fn redo(host: &dyn Postgres, name: &str) -> Result<Lsn> {
     let mut session = host.session(name).await?;
     let rows = session.query("select redo_lsn from pg_control_checkpoint()").await?;
     field(rows.first().unwrap_or(&Vec::new()), 0)

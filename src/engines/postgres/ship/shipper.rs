@@ -15,6 +15,7 @@ use crate::repository::wal::WalArchive;
 
 use super::super::source::{Gap, Source, field};
 use super::assembly::Assembly;
+use super::gap;
 use super::history::Histories;
 use super::position::{self, Start};
 use super::slots;
@@ -137,12 +138,12 @@ impl Shipper {
         let histories = Histories::read(server.as_mut(), identity.timeline).await?;
         // A server that has no place here is refused before anything is changed, here or there.
         let mut start = self.find_start(&histories.own, identity.flushed).await?;
-        let held = slots::keep(host, server.as_mut(), &self.source).await?;
+        slots::keep(host, server.as_mut(), &self.source).await?;
         histories.store(&self.archive).await?;
         if start.first {
-            // From where the slot holds it: from its last checkpoint on. A backup of a standby
-            // begins there, however long ago that was.
-            start = self.find_start(&histories.own, held.unwrap_or(identity.flushed)).await?;
+            // From the last checkpoint on, which the server has the log of. A backup of a standby
+            // begins at its last restartpoint, however long ago that was.
+            start = self.find_start(&histories.own, gap::redo(host, &name).await?).await?;
         }
         let from = self.archive.segment_size.start_of(start.segment);
         server.start(Some(&self.source.slot), from, start.timeline).await?;

@@ -12,16 +12,15 @@ use super::super::source::{Source, field};
 /// A host that takes longer is passed over until the next turn.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Makes the slot on the server to stream from if it is not there, or again if the server let go
-/// of what it held (`max_slot_wal_keep_size`): then it reserves nothing and cannot be used. Returns
-/// from where on it holds the log.
+/// of what it held (`max_slot_wal_keep_size`): then it reserves nothing and cannot be used.
 pub(super) async fn keep(
     host: &dyn Postgres,
     server: &mut dyn Walsender,
     source: &Source,
-) -> Result<Option<Lsn>> {
+) -> Result<()> {
     let name = source.slot.as_str();
     match server.read_slot(name).await? {
-        Some(Slot { restart: Some(restart) }) => return Ok(Some(restart)),
+        Some(Slot { restart: Some(_) }) => return Ok(()),
         Some(Slot { restart: None }) => {
             let drop = format!("select pg_drop_replication_slot('{name}')");
             let mut session = host.session(&source.name()).await?;
@@ -30,8 +29,7 @@ pub(super) async fn keep(
         None => {}
     }
     tracing::info!(slot = name, "making the replication slot");
-    server.create_slot(name).await?;
-    Ok(server.read_slot(name).await?.and_then(|slot| slot.restart))
+    server.create_slot(name).await
 }
 
 /// Looks after the slot on every host. `durable` is how far the log is stored; a host that lags

@@ -307,7 +307,8 @@ async fn present_timeline(session: &mut dyn Session, facts: &ServerFacts) -> Res
 async fn stop_backup(session: &mut dyn Session, standby: bool) -> Result<(Lsn, Labels)> {
     // With waiting it hangs on a failing archiver (RULES 9); we ship the log ourselves.
     let sql = "select lsn, encode(convert_to(labelfile, 'UTF8'), 'hex'), \
-               encode(convert_to(coalesce(spcmapfile, ''), 'UTF8'), 'hex') from pg_backup_stop(false)";
+               encode(convert_to(coalesce(spcmapfile, ''), 'UTF8'), 'hex') \
+               from pg_backup_stop(false)";
     let rows = session.query(sql).await.map_err(|cause| match standby {
         true => Error::failed("the standby did not end the backup")
             .because(cause)

@@ -136,9 +136,10 @@ impl FileUnderWay {
             return Ok(Some((file.clone(), stat.size)));
         }
         let Some(file) = vanished_is_none(File::open(&self.source.from)).map_err(|cause| {
-            Error::failed(format!("cannot {}", what()))
-                .because(cause)
-                .hint("Every file must be readable: run as the owner of the data directory, or with CAP_DAC_READ_SEARCH.")
+            Error::failed(format!("cannot {}", what())).because(cause).hint(
+                "Every file must be readable: run as the owner of the data directory, or \
+                     with CAP_DAC_READ_SEARCH.",
+            )
         })?
         else {
             opened.vanished = true;

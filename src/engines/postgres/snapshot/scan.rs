@@ -156,9 +156,12 @@ impl Scanner {
     /// behind is stored in its place, so that a restore needs nothing outside.
     fn link(&mut self, from: &Path, path: &str, depth: usize) -> Result<()> {
         let what = || format!("follow the link {}", from.display());
-        let Some(behind) = vanished_is_none(fs::metadata(from)).attempt(what)? else {
-            return Ok(());
-        };
+        let behind = vanished_is_none(fs::metadata(from)).map_err(|cause| {
+            Error::failed(format!("cannot {}", what())).because(cause).hint(
+                "Every file must be readable, or the copy would lack it: repair or remove it.",
+            )
+        })?;
+        let Some(behind) = behind else { return Ok(()) };
         if behind.is_dir() {
             return self.directory(from, path, depth + 1);
         }

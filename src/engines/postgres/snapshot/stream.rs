@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, Timeline};
-use crate::ports::postgres::{BackupEvent, BackupRequest, BackupTablespace, Session, Walsender};
+use crate::ports::postgres::{
+    BackupEvent, BackupRequest, BackupTablespace, Postgres, Session, Walsender,
+};
 use crate::repository::layout;
 use crate::repository::manifest::{
     HostMark, Method, PageReport, SnapshotManifest, TableEstimate, TablespaceRef, VaultRef,
@@ -47,7 +49,7 @@ pub async fn take(job: &SnapshotJob) -> Result<SnapshotManifest> {
     let started_at = server_time(reached.session.as_mut()).await?;
     let id = layout::instant(started_at);
     let expected = tablespaces(reached.session.as_mut()).await?;
-    let begun = start_backup(job, &reached, &id).await?;
+    let begun = start_backup(job, reached.host.as_ref(), &reached.facts, &id).await?;
     let still_there = tablespaces(reached.session.as_mut()).await?;
     check_tablespaces(&begun.tablespaces, &expected, &still_there)?;
     let Reached { host, session, facts } = reached;
@@ -84,11 +86,16 @@ struct Taken {
     config: Vec<ConfigFile>,
 }
 
-async fn start_backup(job: &SnapshotJob, reached: &Reached, id: &str) -> Result<Begun> {
-    let mut server = reached.host.walsender(&job.source.name()).await?;
-    let (found, wanted) = (server.identify().await?.system_id, reached.facts.cluster.system_id);
+async fn start_backup(
+    job: &SnapshotJob,
+    host: &dyn Postgres,
+    facts: &ServerFacts,
+    id: &str,
+) -> Result<Begun> {
+    let mut server = host.walsender(&job.source.name()).await?;
+    let (found, wanted) = (server.identify().await?.system_id, facts.cluster.system_id);
     if found != wanted {
-        return Err(Error::refused(format!("{} is another cluster", reached.host.describe()))
+        return Err(Error::refused(format!("{} is another cluster", host.describe()))
             .because(format!("its system identifier is {found}, not {wanted}")));
     }
     let request = BackupRequest { label: Method::Stream.label(id), fast_checkpoint: true };
