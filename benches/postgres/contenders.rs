@@ -40,7 +40,9 @@ impl Fenice {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fenice"));
+        let program = std::env::var("FENICE_BENCH_PROGRAM");
+        let built = env!("CARGO_BIN_EXE_fenice").to_owned();
+        let mut command = Command::new(program.unwrap_or(built));
         command.env_clear().env("FENICE_CONFIG", self.config()).current_dir("/");
         command.args(arguments);
         command

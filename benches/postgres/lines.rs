@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Settings;
 use super::cluster::{Cluster, own_dir};
 use super::contenders::{Fenice, PgBackRest, RESOURCE};
@@ -216,6 +218,9 @@ impl Bench<'_> {
         let backrest = PgBackRest::fresh(&self.place("backrest-log"), &self.cluster);
         let fenice = Fenice::fresh(&self.place("fenice-log"), &self.cluster);
         fenice.run(&["snapshot", RESOURCE]);
+        let served_at = self.place("served");
+        self.clear(&served_at);
+        fenice.run(&["restore", RESOURCE, "--target", &served_at.display().to_string()]);
         let first = self.cluster.psql("select pg_walfile_name(pg_switch_wal() + 1)");
         let bytes = (SEGMENTS_FETCHED as u64 + 4) * SEGMENT_BYTES;
         self.write_log(1 << 40, bytes);
@@ -245,15 +250,29 @@ impl Bench<'_> {
         self.report.faster("40 segments, served by a restore", 2.0, &served, &theirs);
         self.report.faster("40 segments, straight from the repository", 2.0, &direct, &theirs);
         self.cluster.archive_with("/bin/true");
+        self.clear(&served_at);
         let _ = fs::remove_dir_all(to);
     }
 
     /// As PostgreSQL fetches while a restore serves.
     fn fetch_served(&self, fenice: &Fenice, names: &[String], to: &Path) -> Taken {
-        let socket = to.join("wal.sock");
-        let mut server = fenice.command(&["wal", "serve"]);
-        let _ = (&socket, &mut server, names);
-        Taken::default()
+        let target = self.place("served");
+        let socket = target.with_extension("fenice").join("wal.sock");
+        let mut server = fenice.command(&["wal", "serve", RESOURCE, "--target"]);
+        server.arg(&target).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut server = server.spawn().expect("serve the log");
+        let begun = Instant::now();
+        while !socket.exists() && begun.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let socket = socket.display().to_string();
+        let taken = each(names, |name| {
+            let path = to.join(name).display().to_string();
+            fenice.run(&["wal", "fetch", "--socket", &socket, name, &path])
+        });
+        kill_process(Pid::from_child(&server), Signal::TERM).expect("end the server");
+        server.wait().expect("wait for its end");
+        taken
     }
 
     fn shipping(&mut self) {
