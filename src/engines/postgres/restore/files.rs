@@ -1,7 +1,8 @@
 //! Writes a snapshot's files to their new place, in parallel, durably.
 //!
-//! `pg_control` comes last, after everything else is on disk: a restore that was killed cannot be
-//! started. Links to tablespaces point to their new place; `tablespace_map` stays outside.
+//! `pg_control` comes last, after everything else is on disk and disarmed: a restore that was
+//! killed cannot be started. Links to tablespaces point to their new place; `tablespace_map` stays
+//! outside.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +21,7 @@ use crate::repository::vault::restore::{RestoreSettings, Restored, Sink};
 use crate::repository::vault::restore_plan::RestoreFile;
 use crate::repository::vault::{Index, Node, NodeKind, Vault};
 
+use super::harmless;
 use super::place::Place;
 
 const CONTROL: &str = "pgdata/global/pg_control";
@@ -46,6 +48,7 @@ impl FilesRestore<'_> {
         let id = id.attempt(|| "read the snapshot's id".to_owned())?;
         let index = self.vault.load_index()?;
         let root = self.vault.snapshot(&id)?.tree;
+        harmless::make_side(self.place, self.owner)?;
         let mut sink = FileSink::new(self.owner, self.progress);
         let mut files = Vec::new();
         let mut control = None;
@@ -76,6 +79,7 @@ impl FilesRestore<'_> {
         let mut restored = self.write(&index, &files, &sink)?;
         let (file, to, mode) =
             control.ok_or_else(|| Error::failed("the snapshot holds no pg_control"))?;
+        harmless::disarm(self.place, self.owner)?;
         self.sync_filesystems()?;
         let mut last = FileSink::new(self.owner, self.progress);
         last.add(to, mode, &file);
@@ -100,6 +104,9 @@ impl FilesRestore<'_> {
             false => base.join(rest),
         };
         match first {
+            "pgdata" if rest == Path::new(harmless::AUTO_CONF) => {
+                Some(harmless::auto_conf_kept_at(self.place))
+            }
             "pgdata" => Some(below(&self.place.target)),
             "config" => Some(below(&self.place.source_config_dir())),
             "tablespace_map" => Some(self.place.side.join("tablespace_map")),

@@ -1,14 +1,15 @@
 //! Restore: files from the vault, log on a socket, a server that cannot touch production.
 //!
-//! `place` decides where things go, `files` writes them, `settings` is the configuration they are
-//! started with (pure), `serve` answers for the log, `guard` reads it first, `fetch` is the client,
-//! `recover` is the whole.
+//! `place` decides where things go, `files` writes them, `harmless` disarms them, `settings` is the
+//! configuration they are started with (pure), `serve` answers for the log, `guard` reads it first,
+//! `fetch` is the client, `recover` is the whole.
 
 pub mod direct;
 pub mod facts;
 pub mod fetch;
 pub mod files;
 pub mod guard;
+pub mod harmless;
 pub mod later;
 pub mod place;
 pub mod recover;

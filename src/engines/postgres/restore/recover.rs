@@ -1,12 +1,12 @@
 //! A recovery from beginning to end: plan, files, log, a server that has reached its target.
 //!
-//! The order: pin what is read; files; configuration that cannot touch production; log served on
-//! a socket; server started; its log read until it is open or has failed. Nothing here decides:
-//! the plan has, and an independent checker has read it.
+//! The order: pin what is read; files, harmless before they can be started; log served on a socket;
+//! server started; its log read until it is open or has failed. Nothing here decides: the plan has,
+//! and an independent checker has read it.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,13 +124,11 @@ pub fn restore_files(
     let manifest = stored.manifest(&plan.snapshot.id)?.clone();
     let place = Place::choose(target, &manifest.tablespaces, tablespaces)?;
     let vault = facts::open_vault(&tools.repository, &manifest)?;
-    let owner = tools.launcher.runs_as();
-    make_side(&place, owner)?;
     let work = FilesRestore {
         vault: &vault,
         manifest: &manifest,
         place: &place,
-        owner,
+        owner: tools.launcher.runs_as(),
         workers: tools.workers,
         progress: &tools.progress,
     };
@@ -141,50 +139,7 @@ pub fn restore_files(
             restored.files, restored.bytes, manifest.files, manifest.bytes
         )));
     }
-    make_harmless(&place, owner)?;
     Ok(FilesInPlace { stored, plan, place, manifest, restored })
-}
-
-fn make_side(place: &Place, owner: Option<(u32, u32)>) -> Result<()> {
-    for dir in [place.side.clone(), place.config_dir(), place.source_config_dir()] {
-        let what = || format!("make the directory {}", dir.display());
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&dir).attempt(what)?;
-        if let Some((uid, gid)) = owner {
-            chown(&dir, Some(uid), Some(gid)).attempt(what)?;
-        }
-    }
-    let conf = place.config_dir();
-    write_owned(&conf.join("postgresql.conf"), settings::CONF, owner)?;
-    write_owned(&conf.join("pg_hba.conf"), settings::HBA, owner)?;
-    write_owned(&conf.join("pg_ident.conf"), "", owner)
-}
-
-/// Takes production's own settings out of the copy, so that it cannot reach production even when
-/// it is started by hand (RULES 4); they are kept beside it for reading.
-fn make_harmless(place: &Place, owner: Option<(u32, u32)>) -> Result<()> {
-    let auto = place.target.join("postgresql.auto.conf");
-    let kept = place.source_config_dir().join("postgresql.auto.conf");
-    if auto.exists() {
-        fs::rename(&auto, &kept)
-            .or_else(|_| fs::copy(&auto, &kept).map(drop))
-            .attempt(|| format!("move {} away", auto.display()))?;
-    }
-    let safe = "# Written by Fenice: production's own settings are in the .fenice directory\n\
-                # beside this one (source-config/postgresql.auto.conf).\n\
-                archive_mode = off\narchive_command = ''\nprimary_conninfo = ''\n\
-                primary_slot_name = ''\nsynchronous_standby_names = ''\n";
-    write_owned(&auto, safe, owner)?;
-    write_owned(&place.target.join("recovery.signal"), "", owner)
-}
-
-fn write_owned(path: &Path, text: &str, owner: Option<(u32, u32)>) -> Result<()> {
-    let what = || format!("write {}", path.display());
-    fs::write(path, text).attempt(what)?;
-    match owner {
-        Some((uid, gid)) => chown(path, Some(uid), Some(gid)).attempt(what),
-        None => Ok(()),
-    }
 }
 
 impl FilesInPlace {
