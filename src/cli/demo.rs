@@ -130,9 +130,11 @@ impl Story<'_> {
         tokio::time::sleep(WORK_AFTER).await;
         self.wait_for_first_part(&config_file).await?;
 
+        cluster.kill()?;
+        // After the kill: whatever was committed was committed before this instant.
         let clock = &self.parts.clock;
         let disrupted = Moment { at: clock.now(), monotonic: Some(clock.monotonic()) };
-        cluster.lose()?;
+        cluster.delete()?;
         self.say("DISASTER: the server killed with SIGKILL, its data directory deleted");
         let acknowledged = load.end(&self.dir.join("acknowledged.csv")).await?;
         drop(shipping);

@@ -74,11 +74,13 @@ impl DemoCluster {
         }
     }
 
-    /// The disaster: every process of the server is killed, then its files are deleted.
-    pub fn lose(&mut self) -> Result<()> {
-        if let Some(server) = self.server.take() {
-            server.kill()?;
-        }
+    /// The disaster: every process of the server is killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.take().map_or(Ok(()), |server| server.kill())
+    }
+
+    /// And its files are deleted.
+    pub fn delete(&mut self) -> Result<()> {
         fs::remove_dir_all(&self.data_dir).attempt(|| format!("delete {}", self.data_dir.display()))
     }
 }
