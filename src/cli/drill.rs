@@ -13,7 +13,7 @@ use crate::adapters::programs;
 use crate::config::Config;
 use crate::daemon::{Parts, Protected};
 use crate::drill::{Drill, run::keep};
-use crate::engines::postgres::snapshot::job::blocking;
+use crate::engines::blocking::blocking;
 use crate::error::{Attempt, Error, Result};
 use crate::evidence::drill_report::{DrillReport, Trigger, Verdict};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};

@@ -10,13 +10,13 @@ use super::exit::Done;
 use super::progress::Shown;
 use super::{Context, instant};
 use crate::daemon::{Parts, Protected};
+use crate::engines::blocking::blocking;
 use crate::engines::postgres::restore::facts::{Stored, pin_listing};
 use crate::engines::postgres::restore::later;
 use crate::engines::postgres::restore::recover::{
     FilesInPlace, Reached, Recovered, StartRequest, Tools, plan_recovery, restore_files,
 };
 use crate::engines::postgres::restore::settings::Stop;
-use crate::engines::postgres::snapshot::job::blocking;
 use crate::error::Result;
 use crate::evidence::plain::Cell;
 use crate::model::{ByteSize, Span, Timeline};

@@ -10,13 +10,14 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::engines::blocking::blocking;
 use crate::engines::postgres::heartbeat::HeartbeatKey;
 use crate::engines::postgres::restore::facts::pin_listing;
 use crate::engines::postgres::restore::recover::{
     FilesInPlace, Reached, Recovered, StartRequest, Tools, plan_recovery, restore_files,
 };
 use crate::engines::postgres::restore::teardown::tear_down;
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Error, Result};
 use crate::evidence::drill_report::{
     DrillReport, Identity, Phase, PhaseKind, PhaseOutcome, Restored, SkippedStep, Trigger,
 };
@@ -326,11 +327,4 @@ pub fn keep(repository: &Repository, report: &DrillReport) -> Result<()> {
         Put::Created => Ok(()),
         Put::Exists => Err(Error::failed(format!("{key} exists already"))),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.attempt(|| "do the drill's work".to_owned())?
 }

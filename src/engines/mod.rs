@@ -1,4 +1,5 @@
 //! Each protected kind of thing: snapshot, ship, restore, verify.
 
+pub mod blocking;
 pub mod postgres;
 pub mod progress;

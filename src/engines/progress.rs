@@ -12,8 +12,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Names what is being done now.
+    /// Names what is being done now; with `-v` it is a line of its own on standard error.
     pub fn enter(&self, phase: &'static str) {
+        tracing::debug!("phase: {phase}");
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 

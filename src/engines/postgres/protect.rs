@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::catalog::Catalog;
 use crate::catalog::heartbeats::Shipping;
 use crate::config::Method;
+use crate::engines::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::model::Lsn;
 use crate::ports::Clock;
@@ -20,7 +21,6 @@ use crate::ports::postgres::Session;
 use super::heartbeat::{self, HeartbeatKey};
 use super::ship::{ShipState, Shipper, Until, slots};
 use super::snapshot::SnapshotJob;
-use super::snapshot::job::blocking;
 use super::snapshot::take::take;
 use super::source::flushed_lsn;
 

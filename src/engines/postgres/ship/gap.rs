@@ -1,6 +1,7 @@
 //! Log that is gone from the source for ever: recorded, so that nobody takes it for stored, and
 //! passed over.
 
+use crate::engines::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::model::Lsn;
 use crate::ports::postgres::Postgres;
@@ -8,7 +9,7 @@ use crate::repository::{layout, manifest};
 
 use super::super::source::{Gap, field};
 use super::history::Histories;
-use super::shipper::{Shipper, blocking};
+use super::shipper::Shipper;
 
 impl Shipper {
     /// The log wanted is gone from the server: records what is missing, so that the next

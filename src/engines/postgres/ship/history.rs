@@ -1,12 +1,11 @@
 //! The histories of a server's timeline and of its ancestors: read first, stored once the server is
 //! known to have a place in the archive.
 
+use crate::engines::blocking::blocking;
 use crate::error::{Attempt, Result};
 use crate::model::{Timeline, TimelineHistory, WalName};
 use crate::ports::postgres::Walsender;
 use crate::repository::wal::WalArchive;
-
-use super::shipper::blocking;
 
 /// What a server tells of the way to its timeline.
 pub(super) struct Histories {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::engines::blocking::blocking;
 use crate::error::{Error, Kind, Result, Retry};
 use crate::model::{Extent, Lsn, Timeline, TimelineHistory, WalObject};
 use crate::ports::Clock;
@@ -127,6 +128,7 @@ impl Shipper {
         away: &mut bool,
     ) -> Result<Ended> {
         let name = self.source.name();
+        tracing::debug!(host = %host.describe(), "connecting");
         let mut server = host.walsender(&name).await?;
         let identity = server.identify().await?;
         if identity.system_id != self.archive.system_id {
@@ -147,6 +149,7 @@ impl Shipper {
         }
         let from = self.archive.segment_size.start_of(start.segment);
         server.start(Some(&self.source.slot), from, start.timeline).await?;
+        tracing::debug!(%from, "receiving the log");
         self.state.send_modify(|state| state.server_end = identity.flushed);
         if !*away {
             self.tell(None);
@@ -278,11 +281,4 @@ fn refuse_if_synchronous(names: &str, name: &str) -> Result<()> {
 fn is_log_removed(error: &Error) -> bool {
     ServerError::of(error)
         .is_some_and(|server| server.code() == "58P01" && !server.message.contains(".history"))
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|cause| Error::failed("work on the repository panicked").because(cause))?
 }

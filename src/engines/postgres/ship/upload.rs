@@ -98,6 +98,7 @@ async fn store_until_done(
         end: piece.end(archive.segment_size),
         complete_at: piece.complete_at,
     };
+    tracing::debug!(until = %durable.end, bytes = piece.bytes.len(), "storing the log");
     let piece = std::sync::Arc::new(piece);
     let mut pause = FIRST_PAUSE;
     loop {
@@ -112,6 +113,7 @@ async fn store_until_done(
         match outcome {
             Ok(_) => {
                 trouble.send_if_modified(|known| known.take().is_some());
+                tracing::debug!(until = %durable.end, "the log is stored");
                 return Ok(durable);
             }
             Err(error) if error.retry() == Retry::Later => {

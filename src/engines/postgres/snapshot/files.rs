@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::engines::blocking::blocking;
 use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, Timeline};
 use crate::ports::postgres::Session;
@@ -20,7 +21,7 @@ use crate::repository::vault::{NodeKind, Vault, VaultWriter};
 
 use super::super::source::{Reached, ServerFacts, field, flushed_lsn, server_time};
 use super::config_files::{self, ConfigFile};
-use super::job::{Labels, OpenVault, SnapshotJob, blocking, read_backup_label, synthetic};
+use super::job::{Labels, OpenVault, SnapshotJob, read_backup_label, synthetic};
 use super::read::{ReadOutcome, ReadSettings, Unchanged, entry, read_all};
 use super::scan::{self, Item, ItemKind, Scan, Stat};
 use super::{estimates, host, parent};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::engines::blocking::blocking;
 use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, Timeline};
@@ -183,14 +184,6 @@ pub fn synthetic(path: &str, permissions: u32, at: Timestamp) -> super::scan::It
         gid: 0,
     };
     super::scan::Item { path: path.to_owned(), kind: super::scan::ItemKind::Dir, stat }
-}
-
-/// Runs blocking work on a thread of its own.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|cause| Error::failed("work on the repository panicked").because(cause))?
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::engines::blocking::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Lsn, Timeline};
 use crate::ports::Clock;
@@ -17,7 +18,6 @@ use crate::repository::Repository;
 use super::super::cluster;
 use super::super::ship::{ShipState, Shipper, Until};
 use super::super::source::Source;
-use super::job::blocking;
 
 const POLL: Duration = Duration::from_millis(500);
 

@@ -1,10 +1,10 @@
 //! Snapshots: a base backup of the cluster's files into the vault, committed by a manifest.
 //!
 //! `scan` lists what belongs to a base backup, `parent` says what need not be read again, `pages`
-//! checks what is read, `files` and `stream` are the two ways to read (the latter through `tar` and
-//! `receive`; `again` asks for pages a second time), `job` publishes. The order
-//! that survives a kill: blobs, index, restic snapshot, and last our manifest, once the log from
-//! start to stop is stored. Anything before the manifest is garbage that harms nobody.
+//! and `page_check` judge what is read, `files` and `stream` are the two ways to read (the latter
+//! through `tar`, `receive` and `keep`; `again` asks for pages a second time), `job` publishes. The
+//! order that survives a kill: blobs, index, restic snapshot, and last our manifest, once the log
+//! from start to stop is stored. Anything before the manifest is garbage that harms nobody.
 
 pub mod again;
 pub mod config_files;
@@ -14,7 +14,9 @@ pub mod exclusion;
 pub mod files;
 pub mod host;
 pub mod job;
+pub mod keep;
 pub mod log;
+pub mod page_check;
 pub mod pages;
 pub mod parent;
 pub mod read;

@@ -7,11 +7,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise};
 
@@ -23,14 +21,11 @@ use crate::repository::vault::storer::ChunkStorer;
 use crate::repository::vault::{Id, Node, NodeKind, VaultWriter};
 
 use super::damage::Checked;
-use super::pages::{self, Page};
+use super::page_check::{PagedFile, read_fully};
 use super::scan::{Item, ItemKind, SourceFile, Stat, to_stat, vanished_is_none};
 
 /// What one thread reads of a large file at a time, so that all threads share it.
 const RUN_BYTES: u64 = 32 << 20;
-/// A page that was being written is whole again within this.
-const REREADS: u32 = 4;
-const REREAD_PAUSE: Duration = Duration::from_millis(20);
 
 /// How files are read.
 #[derive(Debug, Clone)]
@@ -249,7 +244,16 @@ impl Reader<'_> {
             if self.work.cluster.data_checksums
                 && let Some(first) = file.source.first_block
             {
-                self.check_pages(&open, file, first, at, length).attempt(what)?;
+                let page_bytes = self.work.cluster.block_size as usize;
+                let paged = PagedFile {
+                    file: &open,
+                    path: &file.path,
+                    first_block: first,
+                    page_bytes,
+                    start: self.work.settings.start,
+                };
+                let first_page = at / page_bytes as u64;
+                paged.check(buffer, first_page, &mut self.checked).attempt(what)?;
             }
             let (id, _) = self.storer.store_chunk(&self.buffer[..length])?;
             chunks.push(((at / chunk_bytes) as usize, id));
@@ -259,54 +263,6 @@ impl Reader<'_> {
         file.finish_run(chunks);
         Ok(())
     }
-
-    fn check_pages(
-        &mut self,
-        open: &File,
-        file: &FileUnderWay,
-        first_block: u32,
-        at: u64,
-        length: usize,
-    ) -> std::io::Result<()> {
-        let page_bytes = self.work.cluster.block_size as usize;
-        let first_page = at / page_bytes as u64;
-        let pages = self.buffer[..length].chunks_exact_mut(page_bytes);
-        for (index, page) in pages.enumerate() {
-            let number = first_page + index as u64;
-            let block = first_block.wrapping_add(number as u32);
-            self.checked.pages += 1;
-            let start = self.work.settings.start;
-            if pages::judge(page, block, start) == Page::Damaged
-                && !reread(open, page, number, block, start)?
-            {
-                self.checked.note_damaged(&file.path, number);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads a page again that looked damaged: it may have been under the server's pen. Returns
-/// whether it is sound now; then `page` holds what was read last.
-fn reread(
-    open: &File,
-    page: &mut [u8],
-    number: u64,
-    block: u32,
-    start: Lsn,
-) -> std::io::Result<bool> {
-    for _ in 0..REREADS {
-        std::thread::sleep(REREAD_PAUSE);
-        let mut again = vec![0; page.len()];
-        let read = read_fully(open, &mut again, number * page.len() as u64)?;
-        // Cut off meanwhile: the log says so.
-        let cut = read < page.len();
-        if cut || pages::judge(&again, block, start) != Page::Damaged {
-            page.copy_from_slice(&again);
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Lets the disk fetch what comes next while these bytes are worked on. Only advice: without it
@@ -315,20 +271,6 @@ fn read_ahead(file: &File, at: u64, bytes: u64) {
     if let Some(bytes) = NonZeroU64::new(bytes) {
         let _ = fadvise(file, at, Some(bytes), Advice::WillNeed);
     }
-}
-
-/// Fills `buffer` as far as the file goes.
-fn read_fully(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 impl ReadOutcome {

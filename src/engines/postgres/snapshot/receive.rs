@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
@@ -16,14 +16,13 @@ use crate::error::{Error, Result};
 use crate::model::{Lsn, Timeline};
 use crate::ports::postgres::{BackupEvent, BackupTablespace};
 use crate::repository::manifest::ClusterFacts;
-use crate::repository::vault::storer::ChunkStorer;
 use crate::repository::vault::{Id, Node, NodeKind, VaultWriter};
 
 use super::again::Again;
 use super::damage::Checked;
 use super::exclusion;
 use super::job::Labels;
-use super::pages::{self, Page};
+use super::keep::{Chunk, Worker};
 use super::read::{ReadOutcome, ReadSettings, entry};
 use super::scan::{self, Item, ItemKind, PGDATA, Stat, TABLESPACES};
 use super::tar::{Event, Member, MemberKind, TarReader};
@@ -114,18 +113,6 @@ impl Receiving {
 /// is then told relative to it.
 pub fn is_in_place(tablespace: &BackupTablespace) -> bool {
     !tablespace.location.starts_with('/')
-}
-
-/// A piece of a file, on its way to be stored.
-struct Chunk {
-    file: usize,
-    index: usize,
-    path: Arc<str>,
-    /// Of its first page, within the relation; `None` if it is not made of pages.
-    first_block: Option<u32>,
-    /// Where it begins in its file.
-    offset: u64,
-    bytes: Vec<u8>,
 }
 
 /// A file whose header came.
@@ -348,77 +335,5 @@ fn stat_of(member: &Member) -> Stat {
         permissions: member.permissions,
         uid: member.uid,
         gid: member.gid,
-    }
-}
-
-/// What one thread stored.
-#[derive(Default)]
-struct Stored {
-    /// File, number of the chunk, its id.
-    ids: Vec<(usize, usize, Id)>,
-    checked: Checked,
-}
-
-/// One thread that stores.
-struct Worker<'a> {
-    receiving: &'a Receiving,
-    storer: ChunkStorer,
-    stored: Stored,
-}
-
-impl<'a> Worker<'a> {
-    fn new(receiving: &'a Receiving, writer: &VaultWriter) -> Result<Worker<'a>> {
-        Ok(Worker { receiving, storer: writer.storer()?, stored: Stored::default() })
-    }
-
-    /// Stores chunks until the queue is closed.
-    fn run(mut self, queue: &Mutex<Receiver<Chunk>>) -> Result<Stored> {
-        loop {
-            // Whoever waits holds the lock; the others wait for the lock instead.
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(mut chunk) = next else { break };
-            if let Some(first) = chunk.first_block
-                && self.receiving.cluster.data_checksums
-            {
-                self.check_pages(&mut chunk, first);
-            }
-            let (id, _) = self.storer.store_chunk(&chunk.bytes)?;
-            self.stored.ids.push((chunk.file, chunk.index, id));
-        }
-        self.storer.finish()?;
-        Ok(self.stored)
-    }
-
-    fn check_pages(&mut self, chunk: &mut Chunk, first_block: u32) {
-        let page_bytes = self.receiving.cluster.block_size as usize;
-        let start = self.receiving.settings.start;
-        let first_page = chunk.offset / page_bytes as u64;
-        for (index, page) in chunk.bytes.chunks_exact_mut(page_bytes).enumerate() {
-            let number = first_page + index as u64;
-            let block = first_block.wrapping_add(number as u32);
-            self.stored.checked.pages += 1;
-            let is_sound = |page: &[u8]| pages::judge(page, block, start) != Page::Damaged;
-            if is_sound(page) {
-                continue;
-            }
-            let at = number * page_bytes as u64;
-            let server_path = server_path(&chunk.path);
-            match self.receiving.again.look(&server_path, at, page_bytes, is_sound) {
-                Some(found) => {
-                    // What was cut off meanwhile is zeros here; the log says so too.
-                    page.fill(0);
-                    page[..found.len()].copy_from_slice(&found);
-                }
-                None => self.stored.checked.note_damaged(&chunk.path, number),
-            }
-        }
-    }
-}
-
-/// The server's own name for a file of the vault, relative to the data directory.
-fn server_path(path: &str) -> String {
-    match path.strip_prefix("pgdata/") {
-        Some(inside) => inside.to_owned(),
-        None => path.replacen(TABLESPACES, "pg_tblspc", 1),
     }
 }

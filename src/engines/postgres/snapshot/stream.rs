@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::engines::blocking::blocking;
 use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, Timeline};
 use crate::ports::postgres::{
@@ -27,7 +28,7 @@ use super::again::Again;
 use super::config_files::{self, ConfigFile};
 use super::estimates;
 use super::files::store_extras;
-use super::job::{OpenVault, SnapshotJob, blocking, read_backup_label, synthetic};
+use super::job::{OpenVault, SnapshotJob, read_backup_label, synthetic};
 use super::read::{ReadOutcome, ReadSettings, entry};
 use super::receive::{Received, Receiving, is_in_place};
 use super::scan::{PGDATA, TABLESPACES};
