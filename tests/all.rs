@@ -15,5 +15,6 @@ mod contract; // one suite a port, over every adapter
 mod vault; // restic v2, against restic and rustic_core
 mod wire; // the PostgreSQL client, against servers
 
-mod cli;
-mod engine; // snapshot, ship, restore, against clusters // the binary, as operators use it
+mod cli; // the binary, as operators use it
+mod demo; // the throw-away PostgreSQL, end to end
+mod engine; // snapshot, ship, restore, against clusters

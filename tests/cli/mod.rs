@@ -1,7 +1,8 @@
 //! The real binary against real clusters: what is printed, what is stored, how it ends.
 
-mod rig; // a cluster, a configuration, the binary
+pub mod rig; // a cluster, a configuration, the binary
 
+mod drill; // rehearsals that pass, and that must not
 mod protect; // init, prepare, ship, snapshot, list, status
 mod refuse; // what must not be done, and the exit codes that say so
 mod wal; // push and fetch, and every way a fetch ends

@@ -11,7 +11,7 @@ use fenice::plan::facts::Target;
 use jiff::{SignedDuration, Timestamp};
 
 use super::rig::Rig;
-use crate::support::{Cluster, Stop, wait_for};
+use crate::support::{Cluster, Dice, Stop, wait_for};
 
 /// One end of a transaction, as `pg_waldump` prints it.
 #[derive(Debug, Clone)]
@@ -20,23 +20,6 @@ struct Ended {
     lsn: Lsn,
     at: Timestamp,
     committed: bool,
-}
-
-/// The choice of instants can be repeated with `FENICE_TEST_SEED`.
-fn seed() -> u64 {
-    let given = std::env::var("FENICE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    given.unwrap_or_else(|| Timestamp::now().as_nanosecond() as u64)
-}
-
-/// A small generator; only the spread matters.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
 }
 
 /// Commits and aborts of one timeline between two positions, in the order of the log.
@@ -81,9 +64,7 @@ const LOAD: &str = "insert into seen select pg_current_xact_id()::text::bigint;\
 
 #[test]
 fn ten_instants_give_exactly_what_the_log_says() {
-    let seed = seed();
-    println!("FENICE_TEST_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::seeded();
     let primary = Cluster::builder()
         .version(15)
         .segment_size_mib(1)

@@ -5,11 +5,13 @@ mod compare;
 mod forked;
 mod restoring;
 mod rig;
+mod witness; // what is true of a repository at any instant
 
 mod everything;
 mod first;
 mod instants;
 mod isolation;
+mod kills; // the real binary, killed at seeded instants
 mod real_data;
 mod standby;
 mod stream;

@@ -8,6 +8,8 @@ mod builder; // what a cluster shall be
 mod certificates; // a CA and a server certificate, by openssl
 mod cluster; // start, stop, kill, restart, promote
 mod command; // programs with a deadline
+mod dice; // seeded choices
+mod processes; // who still runs
 pub mod proxy; // a network that misbehaves
 mod psql; // SQL, pgbench, connection strings
 mod scratch; // directories that vanish
@@ -20,6 +22,8 @@ mod tests;
 pub use builder::Builder;
 pub use cluster::{Cluster, Stop};
 pub use command::{Finished, run};
+pub use dice::Dice;
+pub use processes::{has_ended, naming, stop_by_pid};
 pub use psql::Background;
 pub use scratch::Scratch;
 pub use servers::{available_versions, has_tls};
