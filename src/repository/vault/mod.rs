@@ -31,6 +31,7 @@ pub mod storer;
 pub mod upload;
 pub mod write;
 
+pub mod lanes;
 pub mod read;
 pub mod restore;
 pub mod restore_plan;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use super::index::Location;
+use super::lanes::Lanes;
 use super::pack::BlobType;
 use super::read::BlobOpener;
 use super::restore_plan::{Piece, Plan, RestoreFile, end_of};
@@ -65,7 +66,7 @@ struct Run<'a> {
     plan: Plan,
     /// Pieces each file still waits for.
     waiting: Vec<AtomicU32>,
-    next_piece: Mutex<usize>,
+    lanes: Mutex<Lanes>,
     failure: Failure,
     done: Mutex<Restored>,
 }
@@ -85,6 +86,8 @@ impl Vault {
     ) -> Result<Restored> {
         let plan = Plan::make(index, files)?;
         let waiting = files.iter().map(|file| AtomicU32::new(file.content.len() as u32)).collect();
+        let workers = settings.workers.clamp(1, 64);
+        let lanes = Lanes::new(plan.pieces.len(), workers);
         let run = Run {
             vault: self,
             index,
@@ -93,7 +96,7 @@ impl Vault {
             settings,
             plan,
             waiting,
-            next_piece: Mutex::new(0),
+            lanes: Mutex::new(lanes),
             failure: Failure::default(),
             done: Mutex::default(),
         };
@@ -103,8 +106,9 @@ impl Vault {
             }
         }
         thread::scope(|scope| {
-            let start = |_| scope.spawn(|| run.work());
-            let threads: Vec<_> = (0..settings.workers.clamp(1, 64)).map(start).collect();
+            let run = &run;
+            let start = |worker| scope.spawn(move || run.work(worker));
+            let threads: Vec<_> = (0..workers).map(start).collect();
             // A panic goes on in the caller: nothing was restored that could be trusted.
             threads
                 .into_iter()
@@ -120,10 +124,10 @@ impl Vault {
 }
 
 impl Run<'_> {
-    fn work(&self) {
+    fn work(&self, worker: usize) {
         let worked = BlobOpener::new().and_then(|mut opener| {
             let mut buffer = Vec::new();
-            while let Some(pieces) = self.next_run() {
+            while let Some(pieces) = self.next_run(worker) {
                 self.serve(pieces, &mut buffer, &mut opener)?;
             }
             Ok(())
@@ -134,14 +138,14 @@ impl Run<'_> {
     }
 
     /// The next pieces to read together; `None` at the end, and after a failure.
-    fn next_run(&self) -> Option<&[Piece]> {
+    fn next_run(&self, worker: usize) -> Option<&[Piece]> {
         if self.failure.has_failed() {
             return None;
         }
-        let mut next = lock(&self.next_piece);
-        let run = self.plan.run_from(self.index, *next, self.settings.read_bytes);
-        *next = run.end;
-        Some(&self.plan.pieces[run]).filter(|pieces| !pieces.is_empty())
+        let read_bytes = self.settings.read_bytes;
+        let run = lock(&self.lanes)
+            .next(worker, |lane| self.plan.run_from(self.index, lane.start, read_bytes).len())?;
+        Some(&self.plan.pieces[run])
     }
 
     fn serve(&self, pieces: &[Piece], buffer: &mut Vec<u8>, opener: &mut BlobOpener) -> Result<()> {
