@@ -10,6 +10,12 @@ use fenice::repository::wal_codec::sha256_hex;
 use super::restoring::Restored;
 use crate::support::{Cluster, Finished, run};
 
+/// Whether every transaction of pgbench is there whole or not at all: `t`.
+pub const BALANCED: &str = "select (select sum(abalance) from pgbench_accounts) = h.sum \
+    and (select sum(tbalance) from pgbench_tellers) = h.sum \
+    and (select sum(bbalance) from pgbench_branches) = h.sum \
+    from (select coalesce(sum(delta), 0) as sum from pgbench_history) h";
+
 /// How to reach a server with PostgreSQL's own client programs.
 #[derive(Debug, Clone)]
 pub struct Reach {

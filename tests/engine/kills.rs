@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use fenice::model::Lsn;
 
+use super::compare::BALANCED;
 use super::witness::Witness;
 use crate::cli::rig::{Place, RESOURCE};
-use crate::support::{Cluster, Dice, PATIENCE, naming, run, stop_by_pid, wait_for};
+use crate::support::{Cluster, Dice, PATIENCE, naming, run, stop_postmaster, wait_for};
 
 const EACH: u32 = 5;
 const KILLS: u32 = 50;
@@ -291,11 +292,6 @@ impl Kills {
 /// Stands in the source's settings.
 const SECRET_OF_SOURCE: &str = "host=production.example";
 
-const BALANCED: &str = "select (select sum(abalance) from pgbench_accounts) = h.sum \
-    and (select sum(tbalance) from pgbench_tellers) = h.sum \
-    and (select sum(bbalance) from pgbench_branches) = h.sum \
-    from (select coalesce(sum(delta), 0) as sum from pgbench_history) h";
-
 /// Production's settings never lie in the target, and nothing starts there that does not recover.
 #[track_caller]
 fn check_disarmed(target: &Path) {
@@ -313,12 +309,6 @@ fn side_of(target: &Path) -> PathBuf {
 
 fn is_used(dir: &Path) -> bool {
     fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-/// Stops the server that a restore left.
-fn stop_postmaster(target: &Path) {
-    let file = fs::read_to_string(target.join("postmaster.pid")).unwrap();
-    stop_by_pid(file.lines().next().unwrap().trim().parse().unwrap());
 }
 
 fn begin() -> Kills {

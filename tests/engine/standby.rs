@@ -7,7 +7,9 @@ use fenice::engines::postgres::ship::slots;
 use fenice::engines::postgres::snapshot::{files, stream};
 use fenice::error::Kind;
 use fenice::model::{Lsn, Timeline};
+use fenice::plan::facts::Target;
 
+use super::compare::BALANCED;
 use super::rig::{Rig, Shipping};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Cluster, available_versions, wait_for};
@@ -59,7 +61,18 @@ fn a_standby_is_shipped_and_copied_under_load_and_idle() {
             assert!(rig.stored_from(taken) >= taken.stop_lsn);
         }
         load.kill();
+        caught_up(&primary, &standby);
+        wait_stored(&shipping, 1, flushed(&primary));
         shipping.stop(&rig).unwrap();
+        let snapshot = by_files.id.clone();
+        let early = rig.restore(&standby, "early", Target::Consistent { snapshot }).unwrap();
+        assert_eq!(early.query("postgres", BALANCED), ["t"]);
+        let latest = rig.restore(&standby, "latest", Target::Latest).unwrap();
+        assert_eq!(latest.files.plan.snapshot.id, by_stream.id);
+        let history = "select count(*), sum(delta), sum(aid) from pgbench_history";
+        assert_eq!(latest.query("postgres", history), [primary.psql("postgres", history)]);
+        assert_eq!(latest.query("postgres", BALANCED), ["t"]);
+        drop((early.stop(), latest.stop()));
         // Nobody ships and nothing is written: the log that the snapshot needs comes all the same.
         for taken in [rig.snapshot(&standby), rig.stream(&source).unwrap()] {
             assert!(rig.stored_from(&taken) >= taken.stop_lsn);

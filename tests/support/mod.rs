@@ -23,7 +23,7 @@ pub use builder::Builder;
 pub use cluster::{Cluster, Stop};
 pub use command::{Finished, run};
 pub use dice::Dice;
-pub use processes::{has_ended, naming, stop_by_pid};
+pub use processes::{has_ended, naming, stop_by_pid, stop_postmaster};
 pub use psql::Background;
 pub use scratch::Scratch;
 pub use servers::{available_versions, has_tls};

@@ -29,6 +29,14 @@ pub fn stop_by_pid(pid: u32) {
     wait_for("a left server stops", || has_ended(pid));
 }
 
+/// Stops the server that a restore left in `target`.
+#[track_caller]
+pub fn stop_postmaster(target: &Path) {
+    let file = fs::read_to_string(target.join("postmaster.pid")).expect("a server at work");
+    let pid = file.lines().next().and_then(|line| line.trim().parse().ok());
+    stop_by_pid(pid.expect("a pid"));
+}
+
 /// Empty for a process that has ended.
 fn command_line(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -71,12 +71,7 @@ impl Start<'_> {
     pub fn settings(&self) -> Vec<(String, String)> {
         let path = |name: &str| self.config_dir.join(name).display().to_string();
         let limits = self.limits;
-        let target = match self.stop {
-            Stop::EndOfLog | Stop::Consistent => String::new(),
-            Stop::After(at) => instant(at),
-        };
-        let immediate = if self.stop == Stop::Consistent { "immediate" } else { "" };
-        let settings: [(&str, String); 37] = [
+        let settings: [(&str, String); 32] = [
             ("config_file", path("postgresql.conf")),
             ("hba_file", path("pg_hba.conf")),
             ("ident_file", path("pg_ident.conf")),
@@ -111,19 +106,37 @@ impl Start<'_> {
             // How far to recover. A connection before that would show what is not yet right.
             ("hot_standby", "off".to_owned()),
             ("restore_command", self.restore_command.to_owned()),
-            ("recovery_target", immediate.to_owned()),
-            ("recovery_target_name", String::new()),
-            ("recovery_target_lsn", String::new()),
-            ("recovery_target_xid", String::new()),
-            ("recovery_target_time", target),
             ("recovery_target_inclusive", "on".to_owned()),
             ("recovery_target_timeline", self.timeline.to_string()),
         ];
         let mut all: Vec<_> = settings.map(|(name, value)| (name.to_owned(), value)).into();
         all.push(("recovery_target_action".to_owned(), "promote".to_owned()));
+        all.extend(self.targets());
         all
     }
+
+    /// The one that is meant comes last: PostgreSQL refuses to set another after it, even to
+    /// nothing ("multiple recovery targets specified").
+    fn targets(&self) -> Vec<(String, String)> {
+        let (meant, value) = match self.stop {
+            Stop::EndOfLog => ("recovery_target", String::new()),
+            Stop::Consistent => ("recovery_target", "immediate".to_owned()),
+            Stop::After(at) => ("recovery_target_time", instant(at)),
+        };
+        let none = TARGETS.iter().filter(|name| **name != meant);
+        let none = none.map(|name| ((*name).to_owned(), String::new()));
+        none.chain([(meant.to_owned(), value)]).collect()
+    }
 }
+
+/// Settings that each name a recovery target (PostgreSQL manual, "Recovery Target").
+const TARGETS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_name",
+    "recovery_target_lsn",
+    "recovery_target_xid",
+    "recovery_target_time",
+];
 
 /// The generated `pg_hba.conf`: whoever reaches the private socket directory may connect, and
 /// 127.0.0.1 as the restored roles' own passwords allow.
