@@ -4,10 +4,12 @@ use serde_json::json;
 
 use super::Context;
 use super::exit::Done;
+use super::ship::heartbeat_key;
 use crate::config::Method;
 use crate::daemon;
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::cluster;
+use crate::engines::postgres::heartbeat;
 use crate::engines::postgres::prepare::{self, Findings, Wanted};
 use crate::engines::postgres::ship::position::is_synchronous;
 use crate::engines::postgres::source::Source;
@@ -26,6 +28,9 @@ pub(super) struct Args {
     /// Let another cluster take over the name (after pg_upgrade or a new initdb)
     #[arg(long, conflicts_with = "print_sql")]
     new_cluster: bool,
+    /// Empty the heartbeat table of what another repository or cluster wrote
+    #[arg(long, conflicts_with = "print_sql")]
+    new_heartbeats: bool,
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
@@ -60,6 +65,14 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
         })
         .await?
     };
+    let key = heartbeat_key(&protected, &parts, registered.cluster.system_id)?;
+    let mut primary = source.primary_session().await?;
+    let replace = args.new_heartbeats || args.new_cluster;
+    let removed = heartbeat::settle(primary.session.as_mut(), &key, replace).await?;
+    if removed > 0 {
+        context.output.note(format_args!("{removed} heartbeats of before were removed"));
+    }
+    drop(primary);
     let slots = make_slots(&source).await?;
     let system_id = registered.cluster.system_id;
     let value = || {

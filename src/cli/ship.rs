@@ -19,7 +19,7 @@ use crate::engines::postgres::heartbeat::HeartbeatKey;
 use crate::engines::postgres::protect::Protection;
 use crate::engines::postgres::snapshot::log::lock_name;
 use crate::error::{Attempt, Result};
-use crate::model::{ByteSize, Lsn, Span};
+use crate::model::{ByteSize, Lsn, Span, SystemId};
 use crate::repository::manifest::ClusterFacts;
 use crate::repository::secrets;
 
@@ -76,17 +76,26 @@ fn protection(
     parts: &Parts,
     config: &Config,
 ) -> Result<Protection> {
-    let name = secrets::heartbeat_key(&protected.resource.name);
-    let secret = secrets::obtain(&protected.repository, &name, parts.entropy.as_ref())?;
     Ok(Protection {
         shipper: Arc::new(parts.shipper_of(protected, cluster, protected.policy.ship_every)),
         catalog: Arc::new(parts.catalog(config)?),
         clock: parts.clock.clone(),
-        heartbeat_key: HeartbeatKey::new(secret.expose_secret(), cluster.system_id),
+        heartbeat_key: heartbeat_key(protected, parts, cluster.system_id)?,
         heartbeat_every: protected.policy.heartbeat_every.0,
         snapshot: parts.snapshot_job_of(protected, false),
         method: protected.postgres.method.clone(),
     })
+}
+
+/// The key of the resource's beats, made at the first need.
+pub(super) fn heartbeat_key(
+    protected: &Protected<'_>,
+    parts: &Parts,
+    system_id: SystemId,
+) -> Result<HeartbeatKey> {
+    let name = secrets::heartbeat_key(&protected.resource.name);
+    let secret = secrets::obtain(&protected.repository, &name, parts.entropy.as_ref())?;
+    Ok(HeartbeatKey::new(secret.expose_secret(), system_id))
 }
 
 /// Sets `stop` on SIGTERM, SIGINT, or after `limit`.

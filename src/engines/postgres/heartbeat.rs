@@ -116,6 +116,31 @@ pub async fn read_state(session: &mut dyn Session, key: &HeartbeatKey) -> Result
     Ok(judge(beats, forged))
 }
 
+/// Empties the table of beats that another repository wrote, or this one for another cluster: they
+/// can never be told from forged ones, and would turn every drill red. With `replace` only;
+/// numbers begin at 1 again. Tells how many rows went.
+///
+/// # Errors
+/// Refused if there are such rows and `replace` is not set.
+pub async fn settle(session: &mut dyn Session, key: &HeartbeatKey, replace: bool) -> Result<u64> {
+    let state = read_state(session, key).await.map_err(unprepared)?;
+    match state.forged {
+        0 => Ok(0),
+        _ if replace => {
+            let delete = session.query("delete from fenice.heartbeat").await;
+            delete.attempt(|| "empty the table of heartbeats".to_owned())?;
+            Ok(state.found + state.forged)
+        }
+        forged => Err(Error::refused(format!(
+            "fenice.heartbeat holds {forged} rows that are not of this repository and cluster"
+        ))
+        .hint(
+            "If no other Fenice writes there any more (an earlier repository, the cluster before \
+             pg_upgrade), run `fenice prepare RESOURCE --new-heartbeats`, which empties the table.",
+        )),
+    }
+}
+
 /// Pure part of [`read_state`]: `beats` ascend by number.
 fn judge(beats: Vec<Heartbeat>, forged: u64) -> HeartbeatState {
     let found = beats.len() as u64;
