@@ -17,6 +17,7 @@ use crate::adapters::{private, programs, secrets};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Location, PostgresSource, Resource};
 use crate::engines::postgres::cluster;
+use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::Tools;
 use crate::engines::postgres::ship::{ShipState, Shipper};
 use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
@@ -163,6 +164,7 @@ impl Parts {
     pub fn tools_of(&self, of: &Protected<'_>) -> Result<Tools> {
         let registered = cluster::registered(&of.repository, &of.resource.name)?;
         Ok(Tools {
+            new_tablespaces: NewTablespaces::Refused,
             repository: of.repository.clone(),
             clock: self.clock.clone(),
             connector: self.connector.clone(),

@@ -39,6 +39,10 @@ pub struct Restore {
     /// Where a tablespace will be [default: DIR.tablespaces/OID]
     #[arg(long = "tablespace", value_name = "OID=DIR", value_parser = tablespace)]
     pub tablespaces: Vec<(u32, PathBuf)>,
+    /// Make tablespaces that were created after the snapshot at their original place, which must
+    /// be free: for a host that production is not on
+    #[arg(long)]
+    pub original_tablespaces: bool,
     /// The timeline to follow [default: the newest that is stored]
     #[arg(long, value_name = "N")]
     pub timeline: Option<u32>,

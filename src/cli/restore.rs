@@ -13,6 +13,7 @@ use crate::daemon::{Parts, Protected};
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::restore::facts::{Stored, pin_listing};
 use crate::engines::postgres::restore::later;
+use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::{
     FilesInPlace, Reached, Recovered, StartRequest, Tools, plan_recovery, restore_files,
 };
@@ -30,7 +31,8 @@ pub(super) async fn run(args: Restore, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
     let protected = parts.protected(&config, &args.resource)?;
-    let tools = parts.tools_of(&protected)?;
+    let mut tools = parts.tools_of(&protected)?;
+    tools.new_tablespaces = new_tablespaces(args.original_tablespaces);
     let request = Request {
         target: instant::target(&args.to, &config.daemon.timezone)?,
         timeline: args.timeline.map(Timeline),
@@ -68,6 +70,13 @@ pub(super) async fn run(args: Restore, context: &Context) -> Result<Done> {
     )?;
     recovered.server.leave();
     Ok(Done::Well)
+}
+
+pub(super) fn new_tablespaces(at_original: bool) -> NewTablespaces {
+    match at_original {
+        true => NewTablespaces::AtOriginal,
+        false => NewTablespaces::Refused,
+    }
 }
 
 async fn make_plan(
@@ -163,8 +172,12 @@ fn tell_how_to_go_on(
     context: &Context,
 ) -> Result<Done> {
     let user = parts.role_of(protected.resource)?;
+    let at_original = match tools.new_tablespaces {
+        NewTablespaces::Refused => "",
+        NewTablespaces::AtOriginal => " --original-tablespaces",
+    };
     let serve = format!(
-        "fenice --config {} wal serve {} --target {}",
+        "fenice --config {} wal serve {} --target {}{at_original}",
         context.config_file.display(),
         protected.resource.name,
         files.place.target.display()

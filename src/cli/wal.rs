@@ -41,6 +41,9 @@ struct ServeArgs {
     /// Where `restore` put it
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
+    /// As for `restore`
+    #[arg(long)]
+    original_tablespaces: bool,
 }
 
 /// Store a file of pg_wal: archive_command = 'fenice wal push %p'
@@ -132,7 +135,8 @@ async fn run_serve(args: &ServeArgs, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
     let protected = parts.protected(&config, &args.resource)?;
-    let tools = parts.tools_of(&protected)?;
+    let mut tools = parts.tools_of(&protected)?;
+    tools.new_tablespaces = super::restore::new_tablespaces(args.original_tablespaces);
     let files = {
         let (tools, name) = (tools.clone(), protected.resource.name.clone());
         let target = args.target.clone();

@@ -1,7 +1,7 @@
 //! A restored server cannot touch production (RULES 4): not its tablespaces, not its archive, not
 //! through settings that came along, not by replaying `CREATE TABLESPACE`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fenice::error::Kind;
@@ -122,7 +122,7 @@ fn a_copy_leaves_tablespaces_and_archive_of_production_alone() {
 
 /// One cluster on whose log a tablespace is made after the snapshot.
 fn later_tablespace(version: u32) {
-    let cluster = Cluster::builder().version(version).segment_size_mib(1).start();
+    let mut cluster = Cluster::builder().version(version).segment_size_mib(1).start();
     cluster.psql("postgres", "create table early (n int)");
     // One made before, in the same segment as the start, is none of the guard's business.
     let old = cluster.subdirectory("old");
@@ -153,6 +153,8 @@ fn later_tablespace(version: u32) {
     assert!(text.contains(&new.display().to_string()) && text.contains("tablespace"), "{text}");
     assert!(error.hint_text().unwrap().contains("take a new snapshot"), "{text}");
     assert_eq!(untouched, tree(&[&new, &old]));
+    at_its_original_place(&rig, &mut cluster, &new);
+    assert_eq!(untouched, tree(&[&new, &old]));
 
     let earlier = rig.restore(&cluster, "earlier", Target::At(before)).unwrap();
     assert_eq!(earlier.query("postgres", "select n from early"), ["1"]);
@@ -164,6 +166,28 @@ fn later_tablespace(version: u32) {
     latest.query("postgres", "checkpoint");
     drop(latest.stop());
     assert_eq!(untouched, tree(&[&new, &old]));
+}
+
+/// With the operator's leave it is made where it was, unless anything lies there.
+fn at_its_original_place(rig: &Rig, cluster: &mut Cluster, place: &Path) {
+    let files = rig.restore_files(cluster, "not-free", Target::Latest).unwrap();
+    let error = rig.start_elsewhere(cluster, files).err().unwrap();
+    assert_eq!(error.kind(), Kind::Refused, "{error:?}");
+    assert!(error.chain().contains("is not empty"), "{error:?}");
+
+    // The host is lost, and another one takes over.
+    cluster.stop(Stop::Fast);
+    let lost = place.with_extension("lost");
+    std::fs::rename(place, &lost).unwrap();
+    let files = rig.restore_files(cluster, "elsewhere", Target::Latest).unwrap();
+    let restored = rig.start_elsewhere(cluster, files).unwrap();
+    assert_eq!(restored.query("postgres", "select count(*) from t"), ["9"]);
+    assert_eq!(restored.query("postgres", "select n from early order by n"), ["1", "2"]);
+    drop(restored.stop());
+    assert!(!tree(&[place]).is_empty());
+    std::fs::remove_dir_all(place).unwrap();
+    std::fs::rename(&lost, place).unwrap();
+    cluster.restart();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use fenice::adapters::launcher::ProcessLauncher;
 use fenice::adapters::postgres::PgConnector;
 use fenice::adapters::system::SystemClock;
 use fenice::engines::postgres::restore::facts::pin_listing;
+use fenice::engines::postgres::restore::originals::NewTablespaces;
 use fenice::engines::postgres::restore::recover::{
     FilesInPlace, Recovered, StartRequest, Tools, plan_recovery, restore_files,
 };
@@ -38,6 +39,7 @@ impl Rig {
             launcher: Arc::new(ProcessLauncher::with_program(program).unwrap()),
             bin_dir,
             workers: 2,
+            new_tablespaces: NewTablespaces::Refused,
             progress: Arc::new(Progress::default()),
         }
     }
@@ -69,9 +71,18 @@ impl Rig {
     }
 
     pub fn start(&self, like: &Cluster, files: FilesInPlace) -> Result<Restored> {
-        let tools = self.tools(like.bin_dir());
+        self.start_with(&self.tools(like.bin_dir()), files)
+    }
+
+    /// On a host that may have new tablespaces at their original place.
+    pub fn start_elsewhere(&self, like: &Cluster, files: FilesInPlace) -> Result<Restored> {
+        let new_tablespaces = NewTablespaces::AtOriginal;
+        self.start_with(&Tools { new_tablespaces, ..self.tools(like.bin_dir()) }, files)
+    }
+
+    fn start_with(&self, tools: &Tools, files: FilesInPlace) -> Result<Restored> {
         let request = start_request();
-        let recovered = self.runtime.block_on(files.recover(&tools, &request))?;
+        let recovered = self.runtime.block_on(files.recover(tools, &request))?;
         Ok(Restored { files, recovered, handle: self.runtime.handle().clone() })
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Reading order: `source` (which servers), `cluster` (which cluster, and is it still the same),
 //! `prepare` (what it needs), `ship` (log), `heartbeat` (what dates restored data), `protect` (both
-//! together, all the time), `push` (log that the server hands over), `snapshot` (files), `restore`,
-//! `overview` (what came of it).
+//! together, all the time), `tablespaces` (new ones call for a snapshot), `push` (log that the
+//! server hands over), `snapshot` (files), `restore`, `overview` (what came of it).
 
 pub mod cluster;
 pub mod heartbeat;
@@ -15,4 +15,5 @@ pub mod restore;
 pub mod ship;
 pub mod snapshot;
 pub mod source;
+pub mod tablespaces;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! Continuous protection of one cluster: log is shipped, heartbeats beat, other hosts' slots are
-//! kept, positions are noted, and a gap calls for a snapshot at once (RULES 12 to 14).
+//! kept, positions are noted; a gap or a new tablespace calls for a snapshot at once (RULES 4, 12
+//! to 14).
 //!
 //! Shipping decides how it ends. Everything beside it may fail for a while: it is logged, and the
 //! catalog and the archive show it.
@@ -23,12 +24,13 @@ use super::ship::{ShipState, Shipper, Until, slots};
 use super::snapshot::SnapshotJob;
 use super::snapshot::take::take;
 use super::source::flushed_lsn;
+use super::tablespaces::Known;
 
 /// Positions are noted at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// A beat that takes longer is given up, with its session: the server may be gone without a word.
 const BEAT_LIMIT: Duration = Duration::from_secs(30);
-/// A snapshot that a gap calls for is tried again after this long, until it succeeds.
+/// A snapshot that is called for is tried again after this long, until it succeeds.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Everything that runs while a cluster is protected. The caller holds the lock on its log.
@@ -38,7 +40,7 @@ pub struct Protection {
     pub clock: Arc<dyn Clock>,
     pub heartbeat_key: HeartbeatKey,
     pub heartbeat_every: Duration,
-    /// What to take after a gap.
+    /// What to take when it is called for.
     pub snapshot: SnapshotJob,
     pub method: Method,
 }
@@ -56,6 +58,7 @@ impl Protection {
             never = self.beat_for_ever() => never,
             never = self.keep_slots() => never,
             never = Box::pin(self.answer_gaps()) => never,
+            never = Box::pin(self.watch_tablespaces()) => never,
         };
         self.note(&self.shipper.state.borrow().clone()).await;
         ended
@@ -166,6 +169,18 @@ impl Protection {
             // The archive itself tells how far it reaches; the catalog only tells it sooner.
             tracing::warn!(error = %error.chain(), "cannot note how far the log is stored");
         }
+    }
+
+    /// Looks as often as the heart beats; after a failure only after a while.
+    async fn watch_tablespaces(&self) -> Result<()> {
+        let mut known = Known::default();
+        each(self.heartbeat_every, async || {
+            if let Err(error) = self.answer_tablespaces(&mut known).await {
+                tracing::warn!(error = %error.chain(), "cannot answer for tablespaces");
+                tokio::time::sleep(SNAPSHOT_PAUSE).await;
+            }
+        })
+        .await
     }
 
     /// Takes a snapshot for every gap, until one is taken that began after it.

@@ -3,7 +3,7 @@
 //! The caller turns every error into a SIGKILL of itself (RULES 1): PostgreSQL takes any plain
 //! failure of its `restore_command` for the end of the log.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,6 +15,8 @@ use crate::error::{Attempt, Error, Result};
 const PATIENCE: Duration = Duration::from_secs(3_600);
 /// `wal_segment_size` is at most 1 GiB.
 const LARGEST_BYTES: u64 = 1 << 30;
+
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// How a fetch ended, if not with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub fn from_socket(socket: &Path, name: &str, to: &Path) -> Result<Fetch> {
     })?;
     stream.set_read_timeout(Some(PATIENCE)).attempt(what)?;
     stream.write_all(format!("{name}\n").as_bytes()).attempt(what)?;
-    let mut reader = BufReader::new(stream);
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, stream);
     let mut line = String::new();
     reader.by_ref().take(4_096).read_line(&mut line).attempt(what)?;
     match line.trim_end().split_once(' ') {
@@ -53,21 +55,35 @@ pub fn from_socket(socket: &Path, name: &str, to: &Path) -> Result<Fetch> {
     }
 }
 
-fn receive(reader: &mut impl Read, bytes: u64, to: &Path) -> Result<()> {
+/// Writes as it comes: a buffer stays in the processor's cache, a segment does not.
+fn receive(reader: &mut impl BufRead, bytes: u64, to: &Path) -> Result<()> {
     if bytes > LARGEST_BYTES {
         return Err(Error::failed(format!("{bytes} bytes are too many")));
     }
-    let mut content = Vec::with_capacity(bytes as usize);
-    reader.take(bytes).read_to_end(&mut content).attempt(|| "receive".to_owned())?;
-    if content.len() as u64 != bytes {
-        return Err(Error::failed(format!("{} of {bytes} bytes came", content.len())));
-    }
-    put(&content, to)
+    put_by(to, |file| {
+        let mut left = bytes;
+        while left > 0 {
+            let buffer = reader.fill_buf()?;
+            let take = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            if take == 0 {
+                return Err(std::io::Error::other(format!("{left} of {bytes} bytes did not come")));
+            }
+            file.write_all(&buffer[..take])?;
+            reader.consume(take);
+            left -= take as u64;
+        }
+        Ok(())
+    })
+}
+
+/// Puts a whole file at `to`.
+pub(super) fn put(content: &[u8], to: &Path) -> Result<()> {
+    put_by(to, |file| file.write_all(content))
 }
 
 /// Writes beside the destination and renames: PostgreSQL never sees a short file.
-pub(super) fn put(content: &[u8], to: &Path) -> Result<()> {
+fn put_by(to: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
     let beside = to.with_extension("fenice-tmp");
-    let put = fs::write(&beside, content).and_then(|()| fs::rename(&beside, to));
-    put.attempt(|| format!("write {}", to.display()))
+    let put = File::create(&beside).and_then(|mut file| write(&mut file));
+    put.and_then(|()| fs::rename(&beside, to)).attempt(|| format!("write {}", to.display()))
 }

@@ -7,6 +7,8 @@
 //! - log that reads as its end although more is stored: PostgreSQL would open there (RULES 1);
 //! - log of an older timeline than the one that owns the position (RULES 3).
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use crate::error::{Attempt, Error, Result};
@@ -15,6 +17,8 @@ use crate::model::wal_record::{LogEvent, Progress, Recorded, Scanner};
 use crate::model::{Lsn, SegmentSize};
 use crate::plan::facts::Target;
 use crate::plan::recovery::RecoveryPlan;
+
+use super::originals::NewTablespaces;
 
 /// Reads the segments of one recovery as they are served.
 ///
@@ -31,6 +35,9 @@ pub struct LogGuard {
     /// The newest end of a transaction before [`LogGuard::forbidden`].
     last_end: Option<Timestamp>,
     forbidden: Option<Forbidden>,
+    new: NewTablespaces,
+    /// Original places of tablespaces, yet to be taken.
+    wanted: Vec<PathBuf>,
 }
 
 /// A tablespace that replay would make.
@@ -42,13 +49,15 @@ struct Forbidden {
 }
 
 impl LogGuard {
-    pub fn new(size: SegmentSize) -> LogGuard {
+    pub fn new(size: SegmentSize, new: NewTablespaces) -> LogGuard {
         LogGuard {
             scanner: Scanner::new(size),
             next: None,
             stops_at: None,
             last_end: None,
             forbidden: None,
+            new,
+            wanted: Vec::new(),
         }
     }
 
@@ -96,13 +105,24 @@ impl LogGuard {
             Recorded::CreateTablespace { oid, path } if !path.is_empty() => {
                 // `plan.end` is where a recovery to mere consistency stops.
                 let replayed = event.start >= plan.snapshot.start && event.start < plan.end;
-                if replayed && before(self.forbidden.as_ref().map(|forbidden| forbidden.at)) {
+                if self.new == NewTablespaces::AtOriginal {
+                    if replayed && before(self.stops_at) {
+                        self.wanted.push(PathBuf::from(path));
+                    }
+                } else if replayed && before(self.forbidden.as_ref().map(|forbidden| forbidden.at))
+                {
                     let (at, oid, path) = (event.start, *oid, path.clone());
                     self.forbidden = Some(Forbidden { at, oid, path });
                 }
             }
             _ => {}
         }
+    }
+
+    /// The places of new tablespaces that were passed since the last time, which must be free
+    /// before the log is replayed.
+    pub fn take_wanted(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.wanted)
     }
 
     /// Pages from a switch on are the child's; only the page that holds it may be the parent's.
@@ -135,7 +155,8 @@ impl LogGuard {
         .because("replaying that would write into the original place")
         .hint(format!(
             "Recover to {until}; or take a new snapshot, from which the tablespace is restored \
-             to a place of its own."
+             to a place of its own; or, where production is lost and this host may have it there, \
+             add --original-tablespaces."
         )))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `place` decides where things go, `files` writes them, `harmless` disarms them, `settings` is the
 //! configuration they are started with (pure), `serve` answers for the log, `guard` reads it first,
-//! `fetch` is the client, `recover` is the whole.
+//! `originals` are the places that the log may make, `fetch` is the client, `recover` is the whole.
 
 pub mod direct;
 pub mod facts;
@@ -11,6 +11,7 @@ pub mod files;
 pub mod guard;
 pub mod harmless;
 pub mod later;
+pub mod originals;
 pub mod place;
 pub mod recover;
 pub mod serve;

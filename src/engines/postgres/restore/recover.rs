@@ -29,6 +29,7 @@ use crate::repository::vault::restore::Restored;
 
 use super::facts::{self, Stored};
 use super::files::FilesRestore;
+use super::originals::NewTablespaces;
 use super::place::Place;
 use super::serve::{Stopped, WalServer};
 use super::settings::{self, Limits, Start, Stop};
@@ -51,6 +52,7 @@ pub struct Tools {
     /// Where `postgres` is, for a major version.
     pub bin_dir: PathBuf,
     pub workers: usize,
+    pub new_tablespaces: NewTablespaces,
     pub progress: Arc<Progress>,
 }
 
@@ -150,8 +152,10 @@ impl FilesInPlace {
             chown(&dir, Some(uid), Some(gid)).attempt(|| format!("give {} away", dir.display()))?;
         }
         let socket = dir.join(SOCKET);
-        let server = WalServer::start(self.stored.archive.clone(), self.plan.clone(), &socket)?;
-        if let Some((uid, gid)) = tools.launcher.runs_as() {
+        let owner = tools.launcher.runs_as();
+        let (archive, plan) = (self.stored.archive.clone(), self.plan.clone());
+        let server = WalServer::start(archive, plan, &socket, tools.new_tablespaces, owner)?;
+        if let Some((uid, gid)) = owner {
             chown(&socket, Some(uid), Some(gid))
                 .attempt(|| format!("give {} away", socket.display()))?;
         }

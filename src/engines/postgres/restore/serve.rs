@@ -20,6 +20,7 @@ use crate::plan::recovery::RecoveryPlan;
 use crate::repository::wal::WalArchive;
 
 use super::guard::LogGuard;
+use super::originals::{NewTablespaces, Originals};
 
 /// Memory for segments fetched ahead.
 const AHEAD_BYTES: u64 = 96 << 20;
@@ -73,6 +74,9 @@ struct Shared {
     connections: AtomicU64,
     served: Mutex<Served>,
     guard: Mutex<LogGuard>,
+    originals: Mutex<Originals>,
+    /// Of what is made for the restored server.
+    owner: Option<(u32, u32)>,
 }
 
 /// Segments being fetched and fetched, by their place in the plan.
@@ -91,11 +95,18 @@ enum Fetched {
 
 impl WalServer {
     /// Starts serving `plan` on a new socket at `socket`, which only its owner and group reach.
-    pub fn start(archive: WalArchive, plan: RecoveryPlan, socket: &Path) -> Result<WalServer> {
+    /// `owner` gets the places of new tablespaces, if `new` lets there be any.
+    pub fn start(
+        archive: WalArchive,
+        plan: RecoveryPlan,
+        socket: &Path,
+        new: NewTablespaces,
+        owner: Option<(u32, u32)>,
+    ) -> Result<WalServer> {
         let what = || format!("serve log on {}", socket.display());
         let listener = UnixListener::bind(socket).attempt(what)?;
         listener.set_nonblocking(true).attempt(what)?;
-        let guard = Mutex::new(LogGuard::new(plan.segment_size));
+        let guard = Mutex::new(LogGuard::new(plan.segment_size, new));
         let shared = Arc::new(Shared {
             archive,
             plan,
@@ -105,6 +116,8 @@ impl WalServer {
             connections: AtomicU64::new(0),
             served: Mutex::default(),
             guard,
+            originals: Mutex::default(),
+            owner,
         });
         let mut threads: Vec<JoinHandle<()>> = (0..FETCHERS)
             .map(|_| {
@@ -192,7 +205,7 @@ impl Shared {
                 let bytes = match place {
                     Some(place) => {
                         let bytes = self.segment(place)?;
-                        lock(&self.guard).pass(&self.plan, place, &bytes)?;
+                        self.pass(place, &bytes)?;
                         bytes
                     }
                     // The one before the first, which PostgreSQL may look back to.
@@ -208,6 +221,14 @@ impl Shared {
             Answer::Absent(_) => Ok(None),
             Answer::Stop(reason) => Err(Error::refused(reason)),
         }
+    }
+
+    /// Lets the guard read the segment, and makes what replaying it will need.
+    fn pass(&self, place: usize, bytes: &[u8]) -> Result<()> {
+        let mut guard = lock(&self.guard);
+        guard.pass(&self.plan, place, bytes)?;
+        let mut originals = lock(&self.originals);
+        guard.take_wanted().iter().try_for_each(|place| originals.take(place, self.owner))
     }
 
     /// Waits for the segment at `place`, having ordered it and those after it.
