@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::rig::{Place, RESOURCE};
-use crate::support::{Cluster, wait_for};
+use crate::support::{Cluster, stop_postmaster, wait_for};
 
 #[test]
 fn a_repository_is_made_once() {
@@ -61,6 +61,28 @@ fn a_role_with_few_rights_is_prepared_and_protects() {
         assert_eq!(taken["pages"]["damaged_count"], 0);
         assert!(taken["bytes"].as_u64().unwrap() > 1 << 20);
     }
+}
+
+#[test]
+fn heartbeats_of_an_earlier_repository_are_noticed() {
+    let cluster = Cluster::builder().start();
+    let protect = |place: &Place, code: i32, extra: &[&str]| {
+        place.does(&["init"]);
+        place.ends(code, &[["prepare", RESOURCE].as_slice(), extra].concat())
+    };
+    let earlier = Place::for_cluster(&cluster);
+    protect(&earlier, 0, &[]);
+    earlier.does(&["ship", RESOURCE, "--once"]);
+    protect(&earlier, 0, &[]); // its own
+
+    let place = Place::for_cluster(&cluster);
+    let refused = protect(&place, 4, &[]);
+    for part in ["holds 1 rows", "--new-heartbeats"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+    protect(&place, 0, &["--new-heartbeats"]);
+    place.does(&["ship", RESOURCE, "--once"]);
+    assert_eq!(cluster.psql("postgres", "select seq from fenice.heartbeat"), "1");
 }
 
 #[test]
@@ -170,6 +192,37 @@ fn slots_on_other_hosts_follow() {
     wait_for("the standby's slot to move on", || standby.psql("postgres", &passed) == "t");
     kill_process(Pid::from_child(&ship), Signal::INT).unwrap();
     assert_eq!(ship.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_new_tablespace_calls_for_a_snapshot() {
+    let cluster = Cluster::builder().segment_size_mib(1).start();
+    let place = Place::for_cluster(&cluster);
+    place.does(&["init"]);
+    place.does(&["prepare", RESOURCE]);
+    let make = |name: &str| {
+        let dir = cluster.subdirectory(name);
+        let sql = format!("create tablespace {name} location '{}'", dir.display());
+        cluster.psql("postgres", &sql);
+    };
+    make("old");
+    place.does(&["snapshot", RESOURCE]);
+    let count = || {
+        let list = place.json(0, &["list", RESOURCE]);
+        list[0]["snapshots"].as_array().unwrap().len()
+    };
+    let mut ship = place.start(&["ship", RESOURCE]);
+    let beats = || cluster.psql("postgres", "select count(*) from fenice.heartbeat");
+    wait_for("three heartbeats", || beats().parse::<u32>().unwrap() >= 3);
+    assert_eq!(count(), 1, "the old one is known");
+    make("new");
+    wait_for("a snapshot with it", || count() == 2);
+    kill_process(Pid::from_child(&ship), Signal::INT).unwrap();
+    assert_eq!(ship.wait().unwrap().code(), Some(0));
+    let target = place.path("restored");
+    place.does(&["restore", RESOURCE, "--start", "--target", target.to_str().unwrap()]);
+    assert_eq!(std::fs::read_dir(target.join("pg_tblspc")).unwrap().count(), 2);
+    stop_postmaster(&target);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fenice::adapters::folder::FolderStore;
 use fenice::engines::postgres::ship::Until;
@@ -170,6 +170,13 @@ fn a_slot_that_the_server_invalidated_is_made_again_after_a_gap() {
     assert!(["reserved", "extended", "unreserved"].contains(&status.as_str()), "{status}");
 }
 
+/// How long the repository stays away: a moment, or `FENICE_TEST_OUTAGE_SECONDS`.
+fn outage() -> Duration {
+    let asked = std::env::var("FENICE_TEST_OUTAGE_SECONDS").ok();
+    let seconds = asked.map_or(2, |text| text.parse().expect("FENICE_TEST_OUTAGE_SECONDS"));
+    Duration::from_secs(seconds)
+}
+
 #[test]
 fn a_repository_that_goes_away_is_waited_for() {
     let cluster = cluster();
@@ -184,6 +191,17 @@ fn a_repository_that_goes_away_is_waited_for() {
     for _ in 0..4 {
         end = write_log(&cluster);
     }
+    let connection = "select pid, backend_start from pg_stat_replication";
+    let connected = cluster.psql("postgres", connection);
+    let (gone, outage) = (Instant::now(), outage());
+    while gone.elapsed() < outage {
+        std::thread::sleep((outage / 20).min(outage.saturating_sub(gone.elapsed())));
+        end = write_log(&cluster);
+        assert!(shipping.state.borrow().trouble.is_some());
+    }
+    // Longer than `wal_sender_timeout`, if ten minutes are asked for: it went on answering.
+    assert_eq!(cluster.psql("postgres", connection), connected);
+    println!("away for {:.0} s", gone.elapsed().as_secs_f64());
     assert!(!here.exists(), "the repository was made anew in its old place");
     // An empty mount point in its place is not the repository either.
     std::fs::create_dir(&here).unwrap();

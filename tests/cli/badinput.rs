@@ -1,0 +1,160 @@
+//! Bad input, as an operator gives it to the binary: the exit code, an error that says what and
+//! why, a hint, and everything left as it was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::rig::{Place, RESOURCE};
+use crate::support::Cluster;
+
+/// A cluster with a snapshot and log after it.
+struct Stored {
+    cluster: Cluster,
+    place: Place,
+}
+
+fn stored() -> Stored {
+    let cluster = Cluster::builder().version(15).segment_size_mib(1).start();
+    let place = Place::for_cluster(&cluster);
+    place.does(&["init"]);
+    place.does(&["prepare", RESOURCE]);
+    place.does(&["snapshot", RESOURCE]);
+    cluster.psql("postgres", "create table t as select generate_series(1, 100000) n");
+    place.does(&["ship", RESOURCE, "--once"]);
+    Stored { cluster, place }
+}
+
+impl Stored {
+    /// `restore` with `extra` ends with `code`; the error has `words` and a hint.
+    #[track_caller]
+    fn refused(&self, code: i32, extra: &[&str], words: &str) {
+        let target = self.place.path("refused");
+        let mut arguments = vec!["restore", RESOURCE];
+        let to = target.to_str().unwrap();
+        if !extra.contains(&"--target") {
+            arguments.extend(["--target", to]);
+        }
+        arguments.extend(extra);
+        self.fails(code, &arguments, words);
+        assert!(!target.join("global/pg_control").exists(), "what is incomplete could be started");
+        for made in [target.clone(), target.with_extension("fenice")] {
+            let _ = fs::remove_dir_all(made);
+        }
+    }
+
+    #[track_caller]
+    fn fails(&self, code: i32, arguments: &[&str], words: &str) {
+        let before = contents(&self.place.path("repository"));
+        let ended = self.place.ends(code, arguments);
+        println!("{code} {}", ended.stderr.trim_end());
+        for part in ["error: ", words, "hint: "] {
+            assert!(ended.stderr.contains(part), "`{part}` is not in {}", ended.stderr);
+        }
+        let after = contents(&self.place.path("repository"));
+        let changed: Vec<_> = after.iter().filter(|(key, b)| before.get(*key) != Some(b)).collect();
+        assert!(changed.is_empty() && before.len() == after.len(), "changed: {changed:?}");
+    }
+
+    /// The largest file below a folder of the repository.
+    fn largest(&self, folder: &str) -> PathBuf {
+        let files = contents(&self.place.path("repository/postgres").join(RESOURCE).join(folder));
+        files.into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0
+    }
+}
+
+/// Every file below `dir`, with its bytes; locks are no content.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true if path.ends_with(".locks") => {}
+            true => found.extend(contents(&path)),
+            false => drop(found.insert(path.clone(), fs::read(path).unwrap())),
+        }
+    }
+    found
+}
+
+/// Changes a file while `during` runs, then puts it back.
+fn damaged(path: &Path, damage: impl FnOnce(&mut Vec<u8>), during: impl FnOnce()) {
+    let good = fs::read(path).unwrap();
+    let mut bad = good.clone();
+    damage(&mut bad);
+    fs::remove_file(path).unwrap();
+    fs::write(path, &bad).unwrap();
+    during();
+    fs::remove_file(path).unwrap();
+    fs::write(path, &good).unwrap();
+}
+
+#[test]
+fn a_restore_that_cannot_be_right_ends_with_its_code() {
+    let stored = stored();
+    let place = &stored.place;
+    let at = |seconds: i64| (Timestamp::now() + SignedDuration::from_secs(seconds)).to_string();
+    stored.refused(4, &["--to", &at(-86_400)], "no snapshot was finished by");
+    stored.refused(4, &["--to", &at(0)], "later than the stored log");
+    stored.refused(4, &["--to", &at(86_400)], "in the future");
+    stored.refused(2, &["--to", "yesterday"], "yesterday");
+
+    let used = place.path("used");
+    fs::create_dir(&used).unwrap();
+    fs::write(used.join("precious"), "mine").unwrap();
+    stored.refused(4, &["--target", used.to_str().unwrap()], "is not empty");
+    assert_eq!(contents(&used).len(), 1);
+
+    let pack = stored.largest("vault/data");
+    for damage in [
+        |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2),
+        |bytes: &mut Vec<u8>| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        },
+    ] {
+        damaged(&pack, damage, || {
+            stored.refused(1, &[], pack.file_name().unwrap().to_str().unwrap());
+        });
+    }
+
+    let segment = stored.largest("wal");
+    let aside = place.path("aside");
+    fs::rename(&segment, &aside).unwrap();
+    stored.refused(4, &["--start"], "the log has a gap at");
+    fs::rename(&aside, &segment).unwrap();
+
+    let own = fs::read(place.path("identity.age")).unwrap();
+    let other = Place::without_server();
+    other.does(&["init"]);
+    fs::copy(other.path("identity.age"), place.path("identity.age")).unwrap();
+    stored.refused(4, &[], "recipients");
+    fs::write(place.path("identity.age"), own).unwrap();
+
+    // None of this has harmed anything.
+    let target = place.path("good");
+    let restored = place.json(0, &["restore", RESOURCE, "--target", target.to_str().unwrap()]);
+    assert!(target.join("global/pg_control").exists(), "{restored}");
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_whole_ends_with_its_code() {
+    let stored = stored();
+    let strange = stored.cluster.data_dir().join("base/1/99999");
+    std::os::unix::fs::symlink("99999", &strange).unwrap();
+    let before = stored.place.json(0, &["list", RESOURCE]);
+    let ended = stored.place.ends(1, &["snapshot", RESOURCE]);
+    for part in ["error: ", "base/1/99999", "hint: "] {
+        assert!(ended.stderr.contains(part), "`{part}` is not in {}", ended.stderr);
+    }
+    fs::remove_file(&strange).unwrap();
+    let after = stored.place.json(0, &["list", RESOURCE]);
+    assert_eq!(before[0]["snapshots"], after[0]["snapshots"], "{after}");
+
+    let foreign = Cluster::builder().version(15).segment_size_mib(1).start();
+    stored.place.configure(&foreign.conninfo(), &foreign.data_dir(), "");
+    stored.fails(4, &["snapshot", RESOURCE], "");
+    stored.fails(4, &["ship", RESOURCE, "--once"], "");
+}
