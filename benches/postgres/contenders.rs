@@ -34,7 +34,7 @@ impl Fenice {
         fs::write(dir.join("fenice.toml"), config).expect("write a configuration");
         let fenice = Fenice { dir: dir.to_owned() };
         fenice.run(&["init"]);
-        fenice.run(&["prepare", RESOURCE]);
+        fenice.run(&["prepare", RESOURCE, "--new-heartbeats"]);
         fenice.run(&["ship", RESOURCE, "--once"]);
         fenice
     }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use super::cluster::{Cluster, own_dir};
 use super::contenders::{Fenice, PgBackRest, RESOURCE};
 use super::measure::{self, Taken};
 use super::plain_write;
-use super::report::{self, Report, wall};
+use super::report::{self, Report};
 use super::rows::{MARKS_PER_GB, MESSAGES_PER_GB};
 
 const MEMORY_LIMIT_BYTES: u64 = 400_000_000;
@@ -23,6 +22,8 @@ const SEGMENTS_FETCHED: usize = 40;
 /// A primary that writes so much log in a second.
 const LOG_RATE: f64 = 100e6;
 const LOG_SECONDS: f64 = 20.0;
+/// About 20 MB of log.
+const ROWS_AT_ONCE: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Bench<'s> {
@@ -187,7 +188,7 @@ impl Bench<'_> {
             plain.push(taken);
         }
         self.clear(&to);
-        let (times, share) = (wall(&theirs) / wall(&ours), wall(&ours) / wall(&plain));
+        let (times, share) = (report::times(&theirs, &ours), report::times(&ours, &plain));
         let measured = format!(
             "{times:.2} times ({}), {share:.2} times the plain writing",
             report::pair(&ours, &theirs)
@@ -206,13 +207,6 @@ impl Bench<'_> {
         self.cold();
     }
 
-    /// Log of real rows: `bytes` of it.
-    fn write_log(&self, first: u64, bytes: u64) {
-        let end = first + 100_000_000;
-        self.cluster.copy("messages", first..end, |written| written < bytes);
-        self.cluster.psql("select pg_switch_wal()");
-    }
-
     fn fetches(&mut self) {
         println!("{SEGMENTS_FETCHED} segments of log");
         let backrest = PgBackRest::fresh(&self.place("backrest-log"), &self.cluster);
@@ -223,12 +217,14 @@ impl Bench<'_> {
         fenice.run(&["restore", RESOURCE, "--target", &served_at.display().to_string()]);
         let first = self.cluster.psql("select pg_walfile_name(pg_switch_wal() + 1)");
         let bytes = (SEGMENTS_FETCHED as u64 + 4) * SEGMENT_BYTES;
-        self.write_log(1 << 40, bytes);
+        self.new_log_table();
+        self.write_log(bytes);
+        self.cluster.psql("select pg_switch_wal()");
         fenice.run(&["ship", RESOURCE, "--once"]);
         backrest.run(&["check"]);
         let names = segment_names(&first, SEGMENTS_FETCHED);
-        let to = self.place("fetched");
-        own_dir(&to);
+        let (to, theirs_to) = (self.place("fetched"), self.place("archive-got"));
+        [&to, &theirs_to].into_iter().for_each(|dir| own_dir(dir));
         let (mut direct, mut served, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.settings.runs {
             measure::drop_caches();
@@ -242,7 +238,7 @@ impl Bench<'_> {
             report::say("fenice wal fetch, served", bytes, served.last().unwrap());
             measure::drop_caches();
             theirs.push(each(&names, |name| {
-                let path = to.join(name).display().to_string();
+                let path = theirs_to.join(name).display().to_string();
                 backrest.run(&["archive-get", name, &path])
             }));
             report::say("pgbackrest archive-get", bytes, theirs.last().unwrap());
@@ -251,7 +247,7 @@ impl Bench<'_> {
         self.report.faster("40 segments, straight from the repository", 2.0, &direct, &theirs);
         self.cluster.archive_with("/bin/true");
         self.clear(&served_at);
-        let _ = fs::remove_dir_all(to);
+        [to, theirs_to].iter().for_each(|dir| drop(fs::remove_dir_all(dir)));
     }
 
     /// As PostgreSQL fetches while a restore serves.
@@ -277,35 +273,33 @@ impl Bench<'_> {
 
     fn shipping(&mut self) {
         println!("shipping {:.0} MB/s of log for {LOG_SECONDS} s", LOG_RATE / 1e6);
+        self.new_log_table();
         let fenice = Fenice::fresh(&self.place("fenice-ship"), &self.cluster);
         let mut ship = fenice.command(&["ship", RESOURCE]);
         ship.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut ship = ship.spawn().expect("start shipping");
-        let writing = AtomicBool::new(true);
-        let begun = Instant::now();
-        let before = self.position();
+        let waiting = Instant::now();
+        while self.behind().is_none() && waiting.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(100));
+        }
+        let (begun, before) = (Instant::now(), self.position());
         let mut most_behind = 0;
-        let written = thread::scope(|scope| {
-            let writer = scope.spawn(|| {
-                self.cluster.copy("messages", (2 << 40)..(3 << 40), |_| self.pace(begun, before));
-                writing.store(false, Ordering::Relaxed);
-                (self.position() - before, begun.elapsed().as_secs_f64())
-            });
-            while writing.load(Ordering::Relaxed) {
-                most_behind = most_behind.max(self.behind());
-                thread::sleep(Duration::from_millis(200));
+        for turn in 0.. {
+            if !self.pace(begun, before) {
+                break;
             }
-            writer.join().expect("the writer")
-        });
+            self.log_rows(turn);
+            most_behind = most_behind.max(self.behind().expect("shipping goes on"));
+        }
+        let rate = (self.position() - before) as f64 / begun.elapsed().as_secs_f64() / 1e6;
         let ended = Instant::now();
-        while self.behind() > 0 && ended.elapsed() < PATIENCE {
+        while self.behind().is_none_or(|bytes| bytes > 0) && ended.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(50));
         }
         let left = ended.elapsed().as_secs_f64();
         let peak = measure::memory_bytes(ship.id());
         ship.kill().expect("end shipping");
         ship.wait().expect("wait for its end");
-        let rate = written.0 as f64 / written.1 / 1e6;
         let measured = format!(
             "{rate:.0} MB/s written, at most {} MB behind, {left:.1} s after the end nothing; \
              {} MB of memory",
@@ -313,7 +307,42 @@ impl Bench<'_> {
             peak / 1_000_000
         );
         let met = rate >= 95.0 && left < 3.0;
-        self.report.add("shipping", "keeps up with 100 MB/s", measured, met);
+        self.report.add("shipping beside the primary", "keeps up with 100 MB/s", measured, met);
+        self.shipping_afterwards(&fenice);
+    }
+
+    /// Without the primary at work on the same processors: log that piled up.
+    fn shipping_afterwards(&mut self, fenice: &Fenice) {
+        let bytes = self.write_log((LOG_RATE * LOG_SECONDS) as u64);
+        let taken = fenice.run(&["ship", RESOURCE, "--once"]);
+        report::say("fenice ship --once", bytes, &taken);
+        let rate = bytes as f64 / taken.seconds / 1e6;
+        let measured = format!("{rate:.0} MB/s, {} MB of memory", taken.peak_bytes / 1_000_000);
+        self.report.add("shipping what piled up", "at least 100 MB/s", measured, rate >= 100.0);
+    }
+
+    fn new_log_table(&self) {
+        self.cluster.psql("drop table if exists logged");
+        self.cluster.psql("create table logged (like messages)");
+    }
+
+    /// At least so many bytes of log; tells how many.
+    fn write_log(&self, at_least: u64) -> u64 {
+        let before = self.position();
+        (0..).find(|turn| {
+            self.log_rows(*turn);
+            self.position() - before >= at_least
+        });
+        self.position() - before
+    }
+
+    /// Log of real rows: messages, written again to a table without indexes.
+    fn log_rows(&self, turn: u64) {
+        let first = turn * ROWS_AT_ONCE % (MESSAGES_PER_GB * self.settings.gigabytes as u64);
+        self.cluster.psql(&format!(
+            "insert into logged select * from messages where id >= {first} and id < {}",
+            first + ROWS_AT_ONCE
+        ));
     }
 
     /// Waits while the log is ahead of its pace; false at the end.
@@ -330,11 +359,10 @@ impl Bench<'_> {
         self.cluster.psql(sql).parse().expect("a position")
     }
 
-    /// Bytes of flushed log that are not stored yet.
-    fn behind(&self) -> u64 {
-        let sql = "select coalesce(max(pg_current_wal_flush_lsn() - flush_lsn), 1::numeric << 40) \
-                   from pg_stat_replication";
-        self.cluster.psql(&sql.replace("1::numeric << 40", "1e12")).parse::<f64>().unwrap() as u64
+    /// Bytes of flushed log that are not stored yet; `None` while nobody ships.
+    fn behind(&self) -> Option<u64> {
+        let sql = "select max(pg_current_wal_flush_lsn() - flush_lsn) from pg_stat_replication";
+        self.cluster.psql(sql).parse::<f64>().ok().map(|bytes| bytes as u64)
     }
 }
 

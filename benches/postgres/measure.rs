@@ -33,13 +33,13 @@ pub fn run(command: &mut Command) -> Taken {
     let child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
     let pid = child.id();
     let ended = AtomicBool::new(false);
-    let (output, peak_bytes) = thread::scope(|scope| {
+    let (output, seconds, peak_bytes) = thread::scope(|scope| {
         let watch = scope.spawn(|| watch_memory(pid, &ended));
         let output = child.wait_with_output().expect("wait for a child");
+        let seconds = begun.elapsed().as_secs_f64();
         ended.store(true, Ordering::Relaxed);
-        (output, watch.join().expect("the watching thread"))
+        (output, seconds, watch.join().expect("the watching thread"))
     });
-    let seconds = begun.elapsed().as_secs_f64();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what}: {}\n{stdout}\n{stderr}", output.status);
