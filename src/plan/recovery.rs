@@ -286,7 +286,8 @@ impl fmt::Display for RecoveryPlan {
             snapshot.files
         )?;
         let (from, to, count) = (snapshot.start, self.end, self.segments.len());
-        writeln!(f, "with the log  {from} to {to}: {count} segments, {fetch} to fetch")?;
+        let segments = if count == 1 { "1 segment".into() } else { format!("{count} segments") };
+        writeln!(f, "with the log  {from} to {to}: {segments}, {fetch} to fetch")?;
         if let Some(estimate) = self.estimate {
             writeln!(f, "estimate      {estimate}")?;
         }

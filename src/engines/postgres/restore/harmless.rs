@@ -30,7 +30,11 @@ pub fn make_side(place: &Place, owner: Option<(u32, u32)>) -> Result<()> {
     for dir in [place.side.clone(), place.config_dir(), place.source_config_dir()] {
         let what = || format!("make the directory {}", dir.display());
         let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&dir).attempt(what)?;
+        builder.recursive(true).mode(0o700).create(&dir).attempt(what).map_err(|error| {
+            error.hint(
+                "The directory that holds the target must be writable for the user who restores.",
+            )
+        })?;
         if let Some((uid, gid)) = owner {
             chown(&dir, Some(uid), Some(gid)).attempt(what)?;
         }

@@ -2,6 +2,7 @@
 //! a data directory is the one a server runs on.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -13,6 +14,10 @@ use crate::repository::manifest::HostMark;
 
 /// A server's start as it tells it and as `postmaster.pid` does may differ by its start-up.
 const START_TOLERANCE_SECONDS: i64 = 5;
+
+/// What to do about a file that may not be read.
+pub const READABLE: &str = "Every file must be readable: run as the owner of the data directory, \
+                            or with CAP_DAC_READ_SEARCH, as the unit fenice-snapshot@ does.";
 
 /// The mark of this host now. What cannot be read stays empty, and empty marks never match.
 pub fn mark(clock: &dyn Clock, data_dir: &Path) -> HostMark {
@@ -35,6 +40,10 @@ pub fn check_data_dir(data_dir: &Path, id: SystemId, server_start: Timestamp) ->
     let hint = "Set `data_dir` to what `show data_directory` answers on this host.";
     let control = data_dir.join("global/pg_control");
     let bytes = fs::read(&control).map_err(|cause| {
+        let hint = match cause.kind() {
+            ErrorKind::PermissionDenied => READABLE,
+            _ => hint,
+        };
         Error::failed(format!("cannot read {}", control.display())).because(cause).hint(hint)
     })?;
     // The system identifier is the first field (PostgreSQL, `catalog/pg_control.h`).

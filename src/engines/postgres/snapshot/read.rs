@@ -21,6 +21,7 @@ use crate::repository::vault::storer::ChunkStorer;
 use crate::repository::vault::{Id, Node, NodeKind, VaultWriter};
 
 use super::damage::Checked;
+use super::host::READABLE;
 use super::page_check::{PagedFile, read_fully};
 use super::scan::{Item, ItemKind, SourceFile, Stat, to_stat, vanished_is_none};
 
@@ -131,10 +132,7 @@ impl FileUnderWay {
             return Ok(Some((file.clone(), stat.size)));
         }
         let Some(file) = vanished_is_none(File::open(&self.source.from)).map_err(|cause| {
-            Error::failed(format!("cannot {}", what())).because(cause).hint(
-                "Every file must be readable: run as the owner of the data directory, or \
-                     with CAP_DAC_READ_SEARCH.",
-            )
+            Error::failed(format!("cannot {}", what())).because(cause).hint(READABLE)
         })?
         else {
             opened.vanished = true;
