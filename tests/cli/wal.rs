@@ -179,17 +179,21 @@ fn a_socket_that_is_gone_or_talks_nonsense_is_death() {
     let mut from_environment = place.command(&["wal", "fetch", FIRST, to]);
     from_environment.env("FENICE_WAL_SOCKET", &gone);
     assert_eq!(signal_of(&mut from_environment), KILLED);
-    for (number, answer) in ["", "nonsense\n", "ok 16\nshort", "ok many\n", "stop it\n", "absent"]
-        .into_iter()
-        .enumerate()
-    {
+    fs::write(place.path("short"), "short").unwrap();
+    let short = format!("file 16 {}\n", place.path("short").display());
+    let missing = format!("file 16 {}\n", place.path("missing").display());
+    let answers = ["", "nonsense\n", "ok 16\nshort", "ok many\n", "stop it\n", "absent"];
+    let files = [&short, &missing, "file 5\n", "file\n"];
+    for (number, answer) in answers.into_iter().chain(files).map(str::to_owned).enumerate() {
         let socket = place.path(&format!("s{number}"));
         let listener = UnixListener::bind(&socket).unwrap();
         let server = thread::spawn(move || {
-            answer_once(&listener, answer);
+            answer_once(&listener, &answer);
+            answer
         });
-        assert_eq!(signal_of(&mut fetch(socket.to_str().unwrap())), KILLED, "{answer:?}");
-        server.join().unwrap();
+        let ended = signal_of(&mut fetch(socket.to_str().unwrap()));
+        let answer = server.join().unwrap();
+        assert_eq!(ended, KILLED, "{answer:?}");
         assert!(!PathBuf::from(to).exists(), "{answer:?}");
     }
 }
@@ -198,15 +202,19 @@ fn a_socket_that_is_gone_or_talks_nonsense_is_death() {
 fn what_the_socket_says_is_done() {
     let place = Place::without_server();
     let to = place.path("fetched");
-    for (number, (answer, code)) in [("absent\n", 1), ("ok 5\nhello", 0)].into_iter().enumerate() {
+    fs::write(place.path("spooled"), "there").unwrap();
+    let file = format!("file 5 {}\n", place.path("spooled").display());
+    let answers = [("absent\n".to_owned(), 1), ("ok 5\nhello".to_owned(), 0), (file, 0)];
+    for (number, (answer, code)) in answers.into_iter().enumerate() {
         let socket = place.path(&format!("s{number}"));
         let listener = UnixListener::bind(&socket).unwrap();
         let server = thread::spawn(move || {
-            answer_once(&listener, answer);
+            answer_once(&listener, &answer);
         });
         let (to, socket) = (to.to_str().unwrap(), socket.to_str().unwrap());
         place.ends(code, &["wal", "fetch", FIRST, to, "--socket", socket]);
         server.join().unwrap();
     }
-    assert_eq!(fs::read_to_string(to).unwrap(), "hello");
+    assert_eq!(fs::read_to_string(to).unwrap(), "there");
+    assert!(!place.path("spooled").exists(), "it was taken over, not copied");
 }

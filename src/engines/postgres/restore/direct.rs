@@ -31,7 +31,7 @@ pub fn fetch(
     clock: &dyn Clock,
 ) -> Result<Fetch> {
     let listing = facts::pin_listing(repository, resource)?;
-    let mut stored = facts::read(repository, resource, &listing)?;
+    let mut stored = facts::read_undated(repository, resource, &listing)?;
     let size = stored.archive.segment_size;
     let wanted = WalName::parse(name, size)?;
     if let WalName::Segment(_, number) = wanted {

@@ -34,6 +34,18 @@ pub fn pin_listing(repository: &Repository, resource: &ResourceName) -> Result<V
 
 /// Reads what is stored, as far as `listing` names it.
 pub fn read(repository: &Repository, resource: &ResourceName, listing: &[Entry]) -> Result<Stored> {
+    let mut stored = read_undated(repository, resource, listing)?;
+    stored.facts.log_stored_until = stored_until(&stored.archive, &stored.facts.wal)?;
+    Ok(stored)
+}
+
+/// The same, without reading the end of the log for the instant that it reaches: enough for a
+/// recovery to its end.
+pub fn read_undated(
+    repository: &Repository,
+    resource: &ResourceName,
+    listing: &[Entry],
+) -> Result<Stored> {
     let registered = cluster::registered(repository, resource)?.cluster;
     let archive = cluster::archive(repository, resource, &registered, COMPRESSION_FOR_READING);
     let below = |prefix: String| listing.iter().filter(move |e| e.key.starts_with(&prefix));
@@ -45,11 +57,10 @@ pub fn read(repository: &Repository, resource: &ResourceName, listing: &[Entry])
     let gaps: Vec<GapManifest> = below(layout::gaps(resource))
         .map(|entry| manifest::read(repository, &entry.key))
         .collect::<Result<_>>()?;
-    let log_stored_until = stored_until(&archive, &inventory)?;
     let facts = RecoveryFacts {
         snapshots: manifests.iter().map(snapshot_fact).collect(),
         wal: inventory,
-        log_stored_until,
+        log_stored_until: None,
         speeds: None,
     };
     Ok(Stored { archive, manifests, gaps, facts })

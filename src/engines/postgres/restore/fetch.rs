@@ -4,7 +4,7 @@
 //! failure of its `restore_command` for the end of the log.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -49,9 +49,34 @@ pub fn from_socket(socket: &Path, name: &str, to: &Path) -> Result<Fetch> {
             receive(&mut reader, bytes, to).attempt(what)?;
             Ok(Fetch::Done)
         }
+        Some(("file", answer)) => {
+            let (bytes, path) = answer.split_once(' ').unwrap_or((answer, ""));
+            take(Path::new(path), bytes.parse().attempt(what)?, to).attempt(what)?;
+            Ok(Fetch::Done)
+        }
         Some(("stop", reason)) => Err(Error::refused(reason.to_owned())),
         None if line == "absent\n" => Ok(Fetch::Absent),
         _ => Err(Error::failed(format!("the restore answered `{}` for {name}", line.trim_end()))),
+    }
+}
+
+/// Takes over a file that the server has made for us alone.
+fn take(path: &Path, bytes: u64, to: &Path) -> Result<()> {
+    let what = || format!("move {} to {}", path.display(), to.display());
+    let found = fs::metadata(path).attempt(what)?.len();
+    if found != bytes {
+        return Err(Error::failed(format!("{} has {found} of {bytes} bytes", path.display())));
+    }
+    match fs::rename(path, to) {
+        Err(cause) if cause.kind() == ErrorKind::CrossesDevices => {
+            let mut from = File::open(path).attempt(what)?;
+            put_by(to, |file| match std::io::copy(&mut from, file)? {
+                copied if copied == bytes => Ok(()),
+                copied => Err(std::io::Error::other(format!("{copied} of {bytes} bytes"))),
+            })?;
+            fs::remove_file(path).attempt(what)
+        }
+        renamed => renamed.attempt(what),
     }
 }
 

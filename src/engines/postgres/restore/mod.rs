@@ -2,7 +2,8 @@
 //!
 //! `place` decides where things go, `files` writes them, `harmless` disarms them, `settings` is the
 //! configuration they are started with (pure), `serve` answers for the log, `guard` reads it first,
-//! `originals` are the places that the log may make, `fetch` is the client, `recover` is the whole.
+//! `originals` are the places that the log may make, `spool` holds what is fetched ahead, `fetch`
+//! is the client, `recover` is the whole.
 
 pub mod direct;
 pub mod facts;
@@ -16,4 +17,5 @@ pub mod place;
 pub mod recover;
 pub mod serve;
 pub mod settings;
+pub mod spool;
 pub mod teardown;

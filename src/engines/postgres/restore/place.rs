@@ -89,6 +89,11 @@ impl Place {
         self.side.join("postgres.log")
     }
 
+    /// Where segments wait that are fetched ahead: beside the target, so that a rename will do.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.side.join("wal-ahead")
+    }
+
     pub fn config_dir(&self) -> PathBuf {
         self.side.join("conf")
     }

@@ -154,7 +154,8 @@ impl FilesInPlace {
         let socket = dir.join(SOCKET);
         let owner = tools.launcher.runs_as();
         let (archive, plan) = (self.stored.archive.clone(), self.plan.clone());
-        let server = WalServer::start(archive, plan, &socket, tools.new_tablespaces, owner)?;
+        let (spool, new) = (self.place.spool_dir(), tools.new_tablespaces);
+        let server = WalServer::start(archive, plan, &socket, &spool, new, owner)?;
         if let Some((uid, gid)) = owner {
             chown(&socket, Some(uid), Some(gid))
                 .attempt(|| format!("give {} away", socket.display()))?;

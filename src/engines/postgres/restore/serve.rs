@@ -2,7 +2,8 @@
 //!
 //! PostgreSQL's user has neither the credentials nor the identity: this side reads, decrypts and
 //! decides; the client only copies, and kills itself when anything is not as it should be.
-//! Segments ahead of the one asked for are fetched in the background, a bounded number.
+//! Segments ahead of the one asked for are fetched in the background, a bounded number; each lies
+//! in a file that the client need only rename.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,6 +22,7 @@ use crate::repository::wal::WalArchive;
 
 use super::guard::LogGuard;
 use super::originals::{NewTablespaces, Originals};
+use super::spool::{Spool, Spooled};
 
 /// Memory for segments fetched ahead.
 const AHEAD_BYTES: u64 = 96 << 20;
@@ -69,6 +71,7 @@ struct Shared {
     archive: WalArchive,
     plan: RecoveryPlan,
     segments: Mutex<Segments>,
+    spool: Spool,
     changed: Condvar,
     ending: AtomicBool,
     connections: AtomicU64,
@@ -86,31 +89,51 @@ struct Segments {
     fetched: BTreeMap<usize, Fetched>,
 }
 
-#[derive(Clone)]
 enum Fetched {
     UnderWay,
-    Ready(Arc<Vec<u8>>),
+    Ready(Ready),
     Failed(Stopped),
+}
+
+/// A segment in memory, for the guard, and as a file, for the client.
+struct Ready {
+    bytes: Vec<u8>,
+    file: Spooled,
+}
+
+/// What a client gets.
+enum Found {
+    /// It renames the file.
+    File {
+        path: PathBuf,
+        bytes: usize,
+    },
+    Content(Vec<u8>),
+    /// Proven.
+    Absent,
 }
 
 impl WalServer {
     /// Starts serving `plan` on a new socket at `socket`, which only its owner and group reach.
-    /// `owner` gets the places of new tablespaces, if `new` lets there be any.
+    /// Segments wait in `spool_dir`, best beside where they will go. `owner` gets them, and the
+    /// places of new tablespaces, if `new` lets there be any.
     pub fn start(
         archive: WalArchive,
         plan: RecoveryPlan,
         socket: &Path,
+        spool_dir: &Path,
         new: NewTablespaces,
         owner: Option<(u32, u32)>,
     ) -> Result<WalServer> {
+        let spool = Spool::make(spool_dir, owner)?;
         let what = || format!("serve log on {}", socket.display());
         let listener = UnixListener::bind(socket).attempt(what)?;
-        listener.set_nonblocking(true).attempt(what)?;
         let guard = Mutex::new(LogGuard::new(plan.segment_size, new));
         let shared = Arc::new(Shared {
             archive,
             plan,
             segments: Mutex::default(),
+            spool,
             changed: Condvar::new(),
             ending: AtomicBool::new(false),
             connections: AtomicU64::new(0),
@@ -140,6 +163,8 @@ impl Drop for WalServer {
     fn drop(&mut self) {
         self.shared.ending.store(true, Ordering::SeqCst);
         self.shared.changed.notify_all();
+        // Wakes the thread that waits for clients; without it nobody could be waiting there.
+        let _ = UnixStream::connect(&self.socket);
         for thread in self.threads.drain(..) {
             // A fetcher's panic is already an answer "stop" to whoever waited for it.
             let _ = thread.join();
@@ -150,8 +175,10 @@ impl Drop for WalServer {
 
 fn accept_until_ending(shared: &Arc<Shared>, listener: &UnixListener) {
     while !shared.is_ending() {
+        let accepted = listener.accept();
         let busy = shared.connections.load(Ordering::SeqCst) >= CONNECTIONS as u64;
-        match listener.accept() {
+        match accepted {
+            Ok(_) if shared.is_ending() => {}
             Ok((stream, _)) if !busy => {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let shared = shared.clone();
@@ -163,6 +190,7 @@ fn accept_until_ending(shared: &Arc<Shared>, listener: &UnixListener) {
             }
             // Closed without an answer: the client kills itself.
             Ok(_) => {}
+            // Such as too many open files, for a moment.
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
@@ -174,18 +202,20 @@ impl Shared {
     }
 
     fn answer(&self, stream: &UnixStream) -> std::io::Result<()> {
-        stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut line = String::new();
         BufReader::new(stream.take(256)).read_line(&mut line)?;
         let mut stream = stream;
         match self.find(line.trim()) {
-            Ok(Some(bytes)) => {
+            Ok(Found::File { path, bytes }) => {
+                stream.write_all(format!("file {bytes} {}\n", path.display()).as_bytes())
+            }
+            Ok(Found::Content(bytes)) => {
                 stream.write_all(format!("ok {}\n", bytes.len()).as_bytes())?;
                 stream.write_all(&bytes)
             }
-            Ok(None) => stream.write_all(b"absent\n"),
+            Ok(Found::Absent) => stream.write_all(b"absent\n"),
             Err(error) => {
                 let stopped = Stopped::of(&error);
                 let reason = stopped.reason.clone();
@@ -196,31 +226,38 @@ impl Shared {
         }
     }
 
-    /// The file's bytes; `None` only for proven absence.
-    fn find(&self, name: &str) -> Result<Option<Arc<Vec<u8>>>> {
+    fn find(&self, name: &str) -> Result<Found> {
         let wanted = WalName::parse(name, self.archive.segment_size)?;
         match answer(&self.plan, &wanted) {
             Answer::Serve(planned) => {
                 let place = self.plan.segments.iter().position(|segment| segment == planned);
-                let bytes = match place {
-                    Some(place) => {
-                        let bytes = self.segment(place)?;
-                        self.pass(place, &bytes)?;
-                        bytes
-                    }
+                let found = match place {
+                    Some(place) => self.checked(place)?,
                     // The one before the first, which PostgreSQL may look back to.
-                    None => Arc::new(self.archive.read_segment(&planned.objects)?),
+                    None => Found::Content(self.archive.read_segment(&planned.objects)?),
                 };
                 lock(&self.served).segments += 1;
-                Ok(Some(bytes))
+                Ok(found)
             }
             Answer::History(timeline) => {
                 let key = self.archive.history_key(timeline);
-                Ok(Some(Arc::new(self.archive.read_small(&key)?)))
+                Ok(Found::Content(self.archive.read_small(&key)?))
             }
-            Answer::Absent(_) => Ok(None),
+            Answer::Absent(_) => Ok(Found::Absent),
             Answer::Stop(reason) => Err(Error::refused(reason)),
         }
+    }
+
+    /// The segment at `place`, once the guard has read it.
+    fn checked(&self, place: usize) -> Result<Found> {
+        let Ready { bytes, file } = self.segment(place)?;
+        self.pass(place, &bytes)?;
+        // The answer is one line of text; a path that is none goes with its content.
+        let path = file.path().to_str().filter(|path| !path.contains('\n'));
+        Ok(match path.is_some() {
+            true => Found::File { path: file.hand_over(), bytes: bytes.len() },
+            false => Found::Content(bytes),
+        })
     }
 
     /// Lets the guard read the segment, and makes what replaying it will need.
@@ -231,16 +268,24 @@ impl Shared {
         guard.take_wanted().iter().try_for_each(|place| originals.take(place, self.owner))
     }
 
-    /// Waits for the segment at `place`, having ordered it and those after it.
-    fn segment(&self, place: usize) -> Result<Arc<Vec<u8>>> {
+    /// Takes the segment at `place`, having ordered it and those after it. Who asks again has it
+    /// fetched again.
+    fn segment(&self, place: usize) -> Result<Ready> {
         let mut segments = lock(&self.segments);
         segments.order(place, self.ahead(), self.plan.segments.len());
         self.changed.notify_all();
         loop {
-            match segments.fetched.get(&place) {
-                Some(Fetched::Ready(bytes)) => return Ok(bytes.clone()),
+            match segments.fetched.remove(&place) {
+                Some(Fetched::Ready(ready)) => return Ok(ready),
                 Some(Fetched::Failed(stopped)) => return Err(stopped.to_error()),
-                Some(Fetched::UnderWay) | None => {}
+                Some(Fetched::UnderWay) => {
+                    segments.fetched.insert(place, Fetched::UnderWay);
+                }
+                // Another client took it.
+                None => {
+                    segments.order(place, self.ahead(), self.plan.segments.len());
+                    self.changed.notify_all();
+                }
             }
             if self.is_ending() {
                 return Err(Error::failed("the restore has ended"));
@@ -262,10 +307,12 @@ impl Shared {
             };
             drop(segments);
             let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                self.archive.read_segment(&self.plan.segments[place].objects)
+                let bytes = self.archive.read_segment(&self.plan.segments[place].objects)?;
+                let file = self.spool.put(&bytes)?;
+                Ok(Ready { bytes, file })
             }));
             let fetched = match read {
-                Ok(Ok(bytes)) => Fetched::Ready(Arc::new(bytes)),
+                Ok(Ok(ready)) => Fetched::Ready(ready),
                 Ok(Err(error)) => Fetched::Failed(Stopped::of(&error)),
                 Err(_) => {
                     let error = Error::failed("reading the segment panicked");
@@ -283,10 +330,7 @@ impl Segments {
     /// Orders `place` first, then those after it; forgets what lies well behind.
     fn order(&mut self, place: usize, ahead: usize, count: usize) {
         let near = |known: usize| known >= place && known <= place + ahead;
-        // The one before may be asked for again; one that is only ordered is ordered again then.
-        self.fetched.retain(|known, state| {
-            near(*known) || *known + 1 == place && !matches!(state, Fetched::UnderWay)
-        });
+        self.fetched.retain(|known, _| near(*known));
         self.wanted.retain(|known| near(*known));
         if matches!(self.fetched.get(&place), Some(Fetched::Failed(_))) {
             // It may have been a passing failure: PostgreSQL was restarted and asks again.
