@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::rig::{Place, RESOURCE, signal_of};
-use crate::support::Cluster;
+use crate::support::{Cluster, wait_for};
 
 const KILLED: Option<i32> = Some(9);
 const FIRST: &str = "000000010000000000000001";
@@ -143,6 +145,45 @@ fn every_other_end_of_a_fetch_is_death() {
     assert!(killed(&["wal", "fetch", FIRST, "x"]), "wrong key");
     place.write("fenice.toml", "nonsense");
     assert!(killed(&["wal", "fetch", FIRST, "x"]), "broken configuration");
+}
+
+#[test]
+fn a_restore_is_served_by_one_and_again_after_a_kill() {
+    let cluster = Cluster::builder().segment_size_mib(1).start();
+    let place = Place::for_cluster(&cluster);
+    place.does(&["init"]);
+    place.does(&["prepare", RESOURCE]);
+    place.does(&["snapshot", RESOURCE]);
+    place.does(&["ship", RESOURCE, "--once"]);
+    let target = place.path("restored");
+    let target = target.to_str().unwrap();
+    let plan = place.json(0, &["restore", RESOURCE, "--target", target, "--plan"]);
+    place.does(&["restore", RESOURCE, "--target", target]);
+    let side = place.path("restored.fenice");
+    let serve = ["wal", "serve", RESOURCE, "--target", target];
+    let answers = || UnixStream::connect(side.join("wal.sock")).is_ok();
+    let mut first = place.start(&serve);
+    wait_for("the log is served", answers);
+    place.ends(5, &serve);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let mut second = place.start(&serve);
+    wait_for("the log is served again", answers);
+    let sql = format!("select pg_walfile_name('{}')", plan["start_lsn"].as_str().unwrap());
+    let (name, to) = (cluster.psql("postgres", &sql), place.path("fetched"));
+    let socket = side.join("wal.sock");
+    for _ in 0..2 {
+        let (to, socket) = (to.to_str().unwrap(), socket.to_str().unwrap());
+        place.ends(0, &["wal", "fetch", "--socket", socket, &name, to]);
+        let (fetched, original) = (fs::read(to).unwrap(), cluster.data_dir().join("pg_wal"));
+        let original = fs::read(original.join(&name)).unwrap();
+        // The server may have written more since.
+        let stored = fetched.iter().rposition(|byte| *byte != 0).unwrap();
+        assert!(fetched.len() == 1 << 20 && fetched[..=stored] == original[..=stored]);
+    }
+    kill_process(Pid::from_child(&second), Signal::TERM).unwrap();
+    assert!(second.wait().unwrap().success());
+    assert!(!socket.exists() && !side.join("wal-ahead").exists(), "something is left");
 }
 
 /// Takes one question, gives `answer`, hangs up.

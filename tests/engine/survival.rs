@@ -191,16 +191,12 @@ fn a_repository_that_goes_away_is_waited_for() {
     for _ in 0..4 {
         end = write_log(&cluster);
     }
-    let connection = "select pid, backend_start from pg_stat_replication";
-    let connected = cluster.psql("postgres", connection);
     let (gone, outage) = (Instant::now(), outage());
     while gone.elapsed() < outage {
         std::thread::sleep((outage / 20).min(outage.saturating_sub(gone.elapsed())));
         end = write_log(&cluster);
         assert!(shipping.state.borrow().trouble.is_some());
     }
-    // Longer than `wal_sender_timeout`, if ten minutes are asked for: it went on answering.
-    assert_eq!(cluster.psql("postgres", connection), connected);
     println!("away for {:.0} s", gone.elapsed().as_secs_f64());
     assert!(!here.exists(), "the repository was made anew in its old place");
     // An empty mount point in its place is not the repository either.

@@ -6,13 +6,15 @@
 //! in a file that the client need only rename.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{Attempt, Error, Kind, Result};
 use crate::model::WalName;
@@ -29,6 +31,8 @@ const AHEAD_BYTES: u64 = 96 << 20;
 const FETCHERS: usize = 2;
 /// PostgreSQL asks for one file at a time; tools may add a few.
 const CONNECTIONS: usize = 8;
+/// How soon the end is noticed while nobody asks.
+const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// A client that says nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -125,9 +129,9 @@ impl WalServer {
         new: NewTablespaces,
         owner: Option<(u32, u32)>,
     ) -> Result<WalServer> {
+        let listener = listen(socket)?;
+        // Only now: until here it may be another server's.
         let spool = Spool::make(spool_dir, owner)?;
-        let what = || format!("serve log on {}", socket.display());
-        let listener = UnixListener::bind(socket).attempt(what)?;
         let guard = Mutex::new(LogGuard::new(plan.segment_size, new));
         let shared = Arc::new(Shared {
             archive,
@@ -163,8 +167,6 @@ impl Drop for WalServer {
     fn drop(&mut self) {
         self.shared.ending.store(true, Ordering::SeqCst);
         self.shared.changed.notify_all();
-        // Wakes the thread that waits for clients; without it nobody could be waiting there.
-        let _ = UnixStream::connect(&self.socket);
         for thread in self.threads.drain(..) {
             // A fetcher's panic is already an answer "stop" to whoever waited for it.
             let _ = thread.join();
@@ -173,12 +175,31 @@ impl Drop for WalServer {
     }
 }
 
+/// A socket of our own. One that a killed server left is taken over, a living one is not.
+fn listen(socket: &Path) -> Result<UnixListener> {
+    let what = || format!("serve log on {}", socket.display());
+    let listener = match UnixListener::bind(socket) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            if UnixStream::connect(socket).is_ok() {
+                return Err(Error::new(Kind::Busy, "another process serves this restore's log"));
+            }
+            std::fs::remove_file(socket).attempt(what)?;
+            UnixListener::bind(socket)
+        }
+        bound => bound,
+    };
+    let listener = listener.attempt(what)?;
+    listener.set_nonblocking(true).attempt(what)?;
+    Ok(listener)
+}
+
 fn accept_until_ending(shared: &Arc<Shared>, listener: &UnixListener) {
     while !shared.is_ending() {
-        let accepted = listener.accept();
+        let mut wanted = [PollFd::new(listener, PollFlags::IN)];
+        // Whatever it says, accepting says it again.
+        let _ = poll(&mut wanted, Some(&LOOK_UP));
         let busy = shared.connections.load(Ordering::SeqCst) >= CONNECTIONS as u64;
-        match accepted {
-            Ok(_) if shared.is_ending() => {}
+        match listener.accept() {
             Ok((stream, _)) if !busy => {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let shared = shared.clone();
@@ -190,6 +211,7 @@ fn accept_until_ending(shared: &Arc<Shared>, listener: &UnixListener) {
             }
             // Closed without an answer: the client kills itself.
             Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             // Such as too many open files, for a moment.
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -202,6 +224,7 @@ impl Shared {
     }
 
     fn answer(&self, stream: &UnixStream) -> std::io::Result<()> {
+        stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut line = String::new();
