@@ -250,16 +250,24 @@ impl Store for FolderStore {
             .and_then(|()| file.seek(SeekFrom::Start(0)).map(drop))
             .and_then(|()| file.write_all(note.as_bytes()))
             .attempt(|| format!("write the lock {}", path.display()))?;
-        Ok(Box::new(FolderLock { _file: file }))
+        Ok(Box::new(FolderLock { file }))
     }
 }
 
-/// An advisory `flock`; the kernel drops it with the last descriptor.
+/// An advisory `flock`. The kernel drops it with the last descriptor, and a child that is being
+/// started has one until it becomes another program: hence the lock is let go in so many words.
 struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl Lock for FolderLock {}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing the file lets go as well, only later.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
 
 /// Full disks and lost mounts pass; the same call may succeed later.
 fn unreachable_store(cause: std::io::Error, attempted: String) -> Error {
