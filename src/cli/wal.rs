@@ -142,14 +142,15 @@ async fn run_serve(args: &ServeArgs, context: &Context) -> Result<Done> {
         let target = args.target.clone();
         blocking(move || later::take_up(&tools, &name, &target)).await?
     };
+    // Before anything is served: a signal that comes early must end this in order, too.
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let interrupts = tokio::spawn(super::ship::stop_when_told(stop, None)?);
     let _server = files.serve(&tools)?;
     let user = parts.role_of(protected.resource)?;
     let start = super::restore::start_command(&files, &tools, user)?;
     context
         .output
         .note(format_args!("serving the log up to {}; start it with:\n{start}", files.end()));
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
-    let interrupts = tokio::spawn(super::ship::stop_when_told(stop, None)?);
     // The other end goes away with the task that waits for signals: that is a reason to end too.
     drop(stopped.wait_for(|stop| *stop).await);
     interrupts.abort();
