@@ -28,6 +28,7 @@ use crate::demo::loss::{Loss, compare};
 use crate::demo::writer::{TORN_WRITES_SQL, WRITES_SQL};
 use crate::drill::DrillOutcome;
 use crate::drill::run::keep;
+use crate::engines::postgres::restore::facts;
 use crate::engines::postgres::source::field;
 use crate::error::{Attempt, Error, Result};
 use crate::evidence::drill_report::{DrillReport, Measurement, Verdict};
@@ -35,7 +36,6 @@ use crate::evidence::plain::Tone;
 use crate::model::{Extent, Span};
 use crate::plan::objective::Moment;
 use crate::ports::postgres::{Postgres, Row};
-use crate::repository::manifest;
 
 const SEED: u64 = 2026;
 const CLIENTS: u32 = 4;
@@ -210,14 +210,7 @@ impl Story<'_> {
         let deadline = Instant::now() + SHIPPED_LIMIT;
         loop {
             let protected = self.parts.protected(&config, "registro")?;
-            let stored = crate::engines::postgres::restore::facts::read(
-                &protected.repository,
-                &protected.resource.name,
-                &crate::engines::postgres::restore::facts::pin_listing(
-                    &protected.repository,
-                    &protected.resource.name,
-                )?,
-            )?;
+            let stored = facts::read_now(&protected.repository, &protected.resource.name)?;
             let last = stored.facts.wal.objects.last().map(|object| object.stored_at);
             let snapshot = stored.manifests.last().map(|manifest| manifest.stopped_at);
             match (last, snapshot) {
@@ -235,13 +228,8 @@ impl Story<'_> {
     fn break_wal(&self, config_file: &Path) -> Result<String> {
         let config = read_config(config_file)?;
         let protected = self.parts.protected(&config, "registro")?;
-        let name = &protected.resource.name;
-        let listing =
-            crate::engines::postgres::restore::facts::pin_listing(&protected.repository, name)?;
-        let stored =
-            crate::engines::postgres::restore::facts::read(&protected.repository, name, &listing)?;
-        let snapshots = manifest::snapshots(&protected.repository, name)?;
-        let after = snapshots.last().map(|s| s.stop_lsn).unwrap_or_default();
+        let stored = facts::read_now(&protected.repository, &protected.resource.name)?;
+        let after = stored.manifests.last().map(|s| s.stop_lsn).unwrap_or_default();
         let size = stored.archive.segment_size;
         let last = stored.facts.wal.objects.last().map_or(0, |object| object.segment);
         let wanted =

@@ -21,7 +21,7 @@ use crate::engines::postgres::restore::settings::Stop;
 use crate::error::Result;
 use crate::evidence::plain::Cell;
 use crate::model::{ByteSize, Span, Timeline};
-use crate::plan::facts::{Request, Target};
+use crate::plan::facts::Request;
 use crate::plan::recovery::RecoveryPlan;
 
 /// The port of a restored server that does not listen on the network: its socket's name only.
@@ -201,11 +201,7 @@ fn tell_how_to_go_on(
 pub(super) fn start_command(files: &FilesInPlace, tools: &Tools, user: String) -> Result<String> {
     let request =
         StartRequest { port: PRIVATE_PORT, tcp: false, user, patience: std::time::Duration::ZERO };
-    let stop = match &files.plan.target {
-        Target::At(at) => Stop::After(*at),
-        Target::Latest => Stop::EndOfLog,
-        Target::Consistent { .. } => Stop::Consistent,
-    };
+    let stop = Stop::at(&files.plan.target);
     let command = files.restore_command(tools)?;
     let spec = files.spec(tools, &request, stop, &command)?;
     let word = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));

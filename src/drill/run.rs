@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +12,7 @@ use crate::config;
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::heartbeat::HeartbeatKey;
 use crate::engines::postgres::restore::facts::pin_listing;
+use crate::engines::postgres::restore::place::Place;
 use crate::engines::postgres::restore::recover::{
     FilesInPlace, Reached, Recovered, StartRequest, Tools, plan_recovery, restore_files,
 };
@@ -113,6 +113,10 @@ impl Drill<'_> {
         }
     }
 
+    fn data_dir(&self) -> PathBuf {
+        self.base.join("data")
+    }
+
     fn now(&self) -> Moment {
         let clock = &self.tools.clock;
         Moment { at: clock.now(), monotonic: Some(clock.monotonic()) }
@@ -134,7 +138,7 @@ impl Drill<'_> {
         seen.recovery_point = Some(recovery_point(&manifest, &plan, seen.t_disrupt.at));
 
         let begun = self.now();
-        let (tools, to) = (self.tools.clone(), self.base.join("data"));
+        let (tools, to) = (self.tools.clone(), self.data_dir());
         let restored =
             blocking(move || restore_files(&tools, stored, plan, &to, &BTreeMap::new())).await;
         let files = self.note(seen, PhaseKind::RestoreFiles, begun, restored)?;
@@ -276,18 +280,13 @@ impl Drill<'_> {
 
     fn remove(&self, seen: &mut Seen, running: Option<Running>) {
         let begun = self.now();
-        let clock: Arc<_> = self.tools.clock.clone();
-        let server_and_place = running.map(|running| {
-            (running.recovered.map(|recovered| recovered.server), running.files.place)
-        });
-        let place = crate::engines::postgres::restore::place::Place {
-            target: self.base.join("data"),
-            tablespaces: BTreeMap::new(),
-            side: self.base.join("data.fenice"),
+        let (server, place) = match running {
+            Some(Running { files, recovered }) => (recovered.map(|r| r.server), files.place),
+            // Whatever came to be of it lies below `base` as well.
+            None => (None, Place::of_target(self.data_dir())),
         };
-        let (server, place) = server_and_place.unwrap_or((None, place));
         let extra = [self.base.clone()];
-        seen.teardown = tear_down(server, &place, &extra, clock.as_ref());
+        seen.teardown = tear_down(server, &place, &extra, self.tools.clock.as_ref());
         let left = seen.teardown.iter().filter(|removed| removed.gone_at.is_none());
         let left: Vec<String> = left.map(|r| format!("{}: {}", r.what, r.seen_by)).collect();
         let torn = match left.is_empty() {

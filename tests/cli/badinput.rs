@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::rig::{Place, RESOURCE};
-use crate::support::Cluster;
+use crate::support::{Cluster, cut, damaged, flip};
 
 /// A cluster with a snapshot and log after it.
 struct Stored {
@@ -79,18 +79,6 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Changes a file while `during` runs, then puts it back.
-fn damaged(path: &Path, damage: impl FnOnce(&mut Vec<u8>), during: impl FnOnce()) {
-    let good = fs::read(path).unwrap();
-    let mut bad = good.clone();
-    damage(&mut bad);
-    fs::remove_file(path).unwrap();
-    fs::write(path, &bad).unwrap();
-    during();
-    fs::remove_file(path).unwrap();
-    fs::write(path, &good).unwrap();
-}
-
 #[test]
 fn a_restore_that_cannot_be_right_ends_with_its_code() {
     let stored = stored();
@@ -108,13 +96,7 @@ fn a_restore_that_cannot_be_right_ends_with_its_code() {
     assert_eq!(contents(&used).len(), 1);
 
     let pack = stored.largest("vault/data");
-    for damage in [
-        |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2),
-        |bytes: &mut Vec<u8>| {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-        },
-    ] {
+    for damage in [cut as fn(&mut Vec<u8>), flip] {
         damaged(&pack, damage, || {
             stored.refused(1, &[], pack.file_name().unwrap().to_str().unwrap());
         });

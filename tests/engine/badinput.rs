@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::isolation::ship_all;
 use super::rig::Rig;
-use crate::support::{Cluster, Stop};
+use crate::support::{Cluster, Stop, cut, damaged, flip};
 
 /// One snapshot and some segments of log, the last one in parts.
 struct Stored {
@@ -71,28 +71,6 @@ impl Stored {
         let packs = inner.flat_map(|dir| fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()));
         packs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
     }
-}
-
-/// Changes the file at `path` while `during` runs, and puts it back after.
-fn damaged(path: &Path, damage: impl FnOnce(&mut Vec<u8>), during: impl FnOnce()) {
-    let good = fs::read(path).unwrap();
-    let mut bad = good.clone();
-    damage(&mut bad);
-    // Objects are read-only.
-    fs::remove_file(path).unwrap();
-    fs::write(path, &bad).unwrap();
-    during();
-    fs::write(path, &good).unwrap();
-}
-
-fn cut(bytes: &mut Vec<u8>) {
-    bytes.truncate(bytes.len() / 2);
-}
-
-#[expect(clippy::ptr_arg, reason = "stands in a table beside damages that cut")]
-fn flip(bytes: &mut Vec<u8>) {
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
 }
 
 #[test]

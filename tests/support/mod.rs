@@ -8,6 +8,7 @@ mod builder; // what a cluster shall be
 mod certificates; // a CA and a server certificate, by openssl
 mod cluster; // start, stop, kill, restart, promote
 mod command; // programs with a deadline
+mod damage; // files that are bad for a while
 mod dice; // seeded choices
 mod processes; // who still runs
 pub mod proxy; // a network that misbehaves
@@ -22,6 +23,7 @@ mod tests;
 pub use builder::Builder;
 pub use cluster::{Cluster, Stop};
 pub use command::{Finished, run};
+pub use damage::{cut, damaged, flip};
 pub use dice::Dice;
 pub use processes::{has_ended, naming, stop_by_pid, stop_postmaster};
 pub use psql::Background;

@@ -44,8 +44,7 @@ pub fn read(
     let Some(system_id) = clusters.last().map(|cluster| cluster.cluster.system_id) else {
         return Ok(Overview::default());
     };
-    let listing = facts::pin_listing(repository, resource)?;
-    let stored = facts::read(repository, resource, &listing)?;
+    let stored = facts::read_now(repository, resource)?;
     let reach = windows(&stored.facts).map_err(Error::from)?;
     let end: Option<Lsn> = reach.windows.last().map(|window| window.end);
     let (mut shipping, mut heartbeat_at) = (None, None);

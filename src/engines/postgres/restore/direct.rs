@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::model::{Lsn, ResourceName, Timeline, WalName};
 use crate::plan::answer::{Answer, answer};
 use crate::plan::facts::{Request, Target};
-use crate::plan::recovery::plan;
 use crate::ports::Clock;
 use crate::repository::Repository;
 
 use super::facts;
 use super::fetch::{Fetch, put};
+use super::recover::checked_plan;
 
 /// Puts the file `name` at `to`. `timeline` is the one that recovery follows; the newest stored
 /// one otherwise.
@@ -41,11 +41,7 @@ pub fn fetch(
     }
     // Damage of a snapshot's pages says nothing about the log.
     let request = Request { target: Target::Latest, timeline, allow_damaged: true };
-    let plan = plan(&stored.facts, &request, clock.now())?;
-    let problems = crate::plan::check::check(&plan, &stored.facts);
-    if !problems.is_empty() {
-        return Err(Error::refused("the recovery plan is unsafe").because(problems.join("; ")));
-    }
+    let plan = checked_plan(&stored.facts, &request, clock.now())?;
     let content = match answer(&plan, &wanted) {
         Answer::Serve(segment) => stored.archive.read_segment(&segment.objects)?,
         Answer::History(timeline) => {

@@ -32,6 +32,11 @@ pub fn pin_listing(repository: &Repository, resource: &ResourceName) -> Result<V
     repository.store.list(&format!("postgres/{resource}/"))
 }
 
+/// Reads what is stored now.
+pub fn read_now(repository: &Repository, resource: &ResourceName) -> Result<Stored> {
+    read(repository, resource, &pin_listing(repository, resource)?)
+}
+
 /// Reads what is stored, as far as `listing` names it.
 pub fn read(repository: &Repository, resource: &ResourceName, listing: &[Entry]) -> Result<Stored> {
     let mut stored = read_undated(repository, resource, listing)?;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,7 @@ use crate::repository::vault::restore_plan::RestoreFile;
 use crate::repository::vault::{Index, Node, NodeKind, Vault};
 
 use super::harmless;
+use super::owner::{give, give_file};
 use super::place::Place;
 
 const CONTROL: &str = "pgdata/global/pg_control";
@@ -132,9 +133,7 @@ impl FilesRestore<'_> {
         // Writable while it is filled; its own mode comes at the end. PostgreSQL refuses a data
         // directory that others may enter.
         fs::set_permissions(to, fs::Permissions::from_mode(0o700)).attempt(what)?;
-        if let Some((uid, gid)) = self.owner {
-            chown(to, Some(uid), Some(gid)).attempt(what)?;
-        }
+        give(to, self.owner).attempt(what)?;
         modes.insert(to.to_owned(), node.permissions & 0o750 | 0o700);
         Ok(())
     }
@@ -201,9 +200,7 @@ impl FileSink<'_> {
         options.write(true).mode(target.mode);
         let file = match options.clone().create_new(true).open(&target.path) {
             Ok(made) => {
-                if let Some((uid, gid)) = self.owner {
-                    fchown(&made, Some(uid), Some(gid))?;
-                }
+                give_file(&made, self.owner)?;
                 made
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(&target.path)?,

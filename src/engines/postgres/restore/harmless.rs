@@ -4,11 +4,12 @@
 //! it, for reading. All of this is in place before `pg_control` is, without which nothing starts.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Attempt, Result};
 
+use super::owner::give;
 use super::place::Place;
 use super::settings;
 
@@ -35,9 +36,7 @@ pub fn make_side(place: &Place, owner: Option<(u32, u32)>) -> Result<()> {
                 "The directory that holds the target must be writable for the user who restores.",
             )
         })?;
-        if let Some((uid, gid)) = owner {
-            chown(&dir, Some(uid), Some(gid)).attempt(what)?;
-        }
+        give(&dir, owner).attempt(what)?;
     }
     let conf = place.config_dir();
     write_owned(&conf.join("postgresql.conf"), settings::CONF, owner)?;
@@ -57,10 +56,6 @@ pub fn disarm(place: &Place, owner: Option<(u32, u32)>) -> Result<()> {
 }
 
 fn write_owned(path: &Path, text: &str, owner: Option<(u32, u32)>) -> Result<()> {
-    let what = || format!("write {}", path.display());
-    fs::write(path, text).attempt(what)?;
-    match owner {
-        Some((uid, gid)) => chown(path, Some(uid), Some(gid)).attempt(what),
-        None => Ok(()),
-    }
+    let written = fs::write(path, text).and_then(|()| give(path, owner));
+    written.attempt(|| format!("write {}", path.display()))
 }

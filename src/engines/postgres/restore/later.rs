@@ -1,7 +1,6 @@
 //! A restore whose server is started by somebody else, later: what it was is kept beside it, so
 //! that its log can be served again.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -12,12 +11,11 @@ use jiff::Timestamp;
 use crate::error::{Attempt, Error, Result};
 use crate::model::{ResourceName, Timeline};
 use crate::plan::facts::{Request, Target};
-use crate::plan::recovery::plan;
 use crate::repository::vault::restore::Restored;
 
-use super::facts::{self, pin_listing};
+use super::facts;
 use super::place::Place;
-use super::recover::{FilesInPlace, Tools};
+use super::recover::{FilesInPlace, Tools, checked_plan};
 
 const NOTE: &str = "restore.json";
 
@@ -57,7 +55,7 @@ pub fn keep(files: &FilesInPlace) -> Result<()> {
 /// # Errors
 /// It is not a restore of `resource`, or its log cannot be planned any more.
 pub fn take_up(tools: &Tools, resource: &ResourceName, target: &Path) -> Result<FilesInPlace> {
-    let mut place = Place::of_existing(target)?;
+    let place = Place::of_existing(target)?;
     let path = place.side.join(NOTE);
     let what = || format!("read {}", path.display());
     let note: Note = serde_json::from_slice(&fs::read(&path).attempt(what)?).attempt(what)?;
@@ -68,17 +66,15 @@ pub fn take_up(tools: &Tools, resource: &ResourceName, target: &Path) -> Result<
             note.resource
         )));
     }
-    let listing = pin_listing(&tools.repository, resource)?;
-    let mut stored = facts::read(&tools.repository, resource, &listing)?;
+    let mut stored = facts::read_now(&tools.repository, resource)?;
     stored.facts.snapshots.retain(|snapshot| snapshot.id == note.snapshot);
     let request = Request {
         target: note.to.map_or(Target::Latest, Target::At),
         timeline: Some(note.timeline),
         allow_damaged: true,
     };
-    let plan = plan(&stored.facts, &request, tools.clock.now()).map_err(Error::from)?;
+    let plan = checked_plan(&stored.facts, &request, tools.clock.now())?;
     let manifest = stored.manifest(&note.snapshot)?.clone();
-    place.tablespaces = BTreeMap::new();
     let restored = Restored { files: note.files, bytes: note.bytes, ..Restored::default() };
     Ok(FilesInPlace { stored, plan, place, manifest, restored })
 }

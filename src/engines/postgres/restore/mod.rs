@@ -13,6 +13,7 @@ pub mod guard;
 pub mod harmless;
 pub mod later;
 pub mod originals;
+pub mod owner;
 pub mod place;
 pub mod recover;
 pub mod serve;

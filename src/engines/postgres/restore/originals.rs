@@ -5,10 +5,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Attempt, Error, Result};
+
+use super::owner::give;
 
 /// What a recovery does about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,9 +53,7 @@ impl Originals {
             }
             Err(cause) => return Err(cause).attempt(what),
         }
-        if let Some((uid, gid)) = owner {
-            chown(place, Some(uid), Some(gid)).attempt(what)?;
-        }
+        give(place, owner).attempt(what)?;
         self.taken.insert(place.to_owned());
         Ok(())
     }

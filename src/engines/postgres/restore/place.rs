@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Attempt, Error, Kind, Result};
+use crate::error::{Attempt, Error, Result};
 use crate::repository::manifest::TablespaceRef;
 use crate::repository::wal_codec;
 
@@ -75,14 +75,20 @@ impl Place {
     pub fn of_existing(target: &Path) -> Result<Place> {
         let target = std::path::absolute(target)
             .attempt(|| format!("make {} absolute", target.display()))?;
-        let side = beside(&target, "fenice");
-        match side.is_dir() {
-            true => Ok(Place { target, tablespaces: BTreeMap::new(), side }),
-            false => Err(Error::new(
-                Kind::Failed,
-                format!("{} was not restored by `fenice restore`", target.display()),
-            )),
+        let place = Place::of_target(target);
+        match place.side.is_dir() {
+            true => Ok(place),
+            false => Err(Error::failed(format!(
+                "{} was not restored by `fenice restore`",
+                place.target.display()
+            ))),
         }
+    }
+
+    /// The places beside a data directory, made or not. Tablespaces are not known.
+    pub fn of_target(target: PathBuf) -> Place {
+        let side = beside(&target, "fenice");
+        Place { target, tablespaces: BTreeMap::new(), side }
     }
 
     pub fn log_file(&self) -> PathBuf {
@@ -146,6 +152,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn nothing_is_put_over_anything() {

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,8 @@ use tokio::time::Instant;
 use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, ResourceName};
-use crate::plan::facts::{Request, Target};
+use crate::plan::check::check;
+use crate::plan::facts::{RecoveryFacts, Request, Target};
 use crate::plan::recovery::{RecoveryPlan, plan};
 use crate::ports::Clock;
 use crate::ports::postgres::{Connector, Postgres};
@@ -30,6 +30,7 @@ use crate::repository::vault::restore::Restored;
 use super::facts::{self, Stored};
 use super::files::FilesRestore;
 use super::originals::NewTablespaces;
+use super::owner::give;
 use super::place::Place;
 use super::serve::{Stopped, WalServer};
 use super::settings::{self, Limits, Start, Stop};
@@ -106,10 +107,20 @@ pub fn plan_recovery(
     request: &Request,
 ) -> Result<(Stored, RecoveryPlan)> {
     let stored = facts::read(&tools.repository, resource, listing)?;
-    let planned = plan(&stored.facts, request, tools.clock.now()).map_err(Error::from)?;
-    let problems = crate::plan::check::check(&planned, &stored.facts);
+    let planned = checked_plan(&stored.facts, request, tools.clock.now())?;
+    Ok((stored, planned))
+}
+
+/// A plan that the independent checker has read. Pure.
+pub fn checked_plan(
+    facts: &RecoveryFacts,
+    request: &Request,
+    now: Timestamp,
+) -> Result<RecoveryPlan> {
+    let planned = plan(facts, request, now).map_err(Error::from)?;
+    let problems = check(&planned, facts);
     match problems.is_empty() {
-        true => Ok((stored, planned)),
+        true => Ok(planned),
         false => Err(Error::refused("the recovery plan is unsafe").because(problems.join("; "))),
     }
 }
@@ -147,19 +158,16 @@ pub fn restore_files(
 impl FilesInPlace {
     /// Begins to serve the log.
     pub fn serve(&self, tools: &Tools) -> Result<WalServer> {
-        let dir = self.place.socket_dir()?;
-        if let Some((uid, gid)) = tools.launcher.runs_as() {
-            chown(&dir, Some(uid), Some(gid)).attempt(|| format!("give {} away", dir.display()))?;
-        }
-        let socket = dir.join(SOCKET);
         let owner = tools.launcher.runs_as();
+        let hand =
+            |path: &Path| give(path, owner).attempt(|| format!("give {} away", path.display()));
+        let dir = self.place.socket_dir()?;
+        hand(&dir)?;
+        let socket = dir.join(SOCKET);
         let (archive, plan) = (self.stored.archive.clone(), self.plan.clone());
         let (spool, new) = (self.place.spool_dir(), tools.new_tablespaces);
         let server = WalServer::start(archive, plan, &socket, &spool, new, owner)?;
-        if let Some((uid, gid)) = owner {
-            chown(&socket, Some(uid), Some(gid))
-                .attempt(|| format!("give {} away", socket.display()))?;
-        }
+        hand(&socket)?;
         Ok(server)
     }
 
@@ -212,11 +220,7 @@ impl FilesInPlace {
             Target::Latest | Target::Consistent { .. } => None,
         };
         let deadline = Instant::now() + start.patience;
-        let stop = match &self.plan.target {
-            Target::Latest => Stop::EndOfLog,
-            Target::At(at) => Stop::After(*at),
-            Target::Consistent { .. } => Stop::Consistent,
-        };
+        let stop = Stop::at(&self.plan.target);
         let opened = self.start_and_wait(tools, start, stop, &command, deadline, &wal_server).await;
         let (server, host, reached) = match (opened, target) {
             (Ok((server, host)), None) => (server, host, Reached::EndOfLog),

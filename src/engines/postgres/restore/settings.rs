@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::model::Timeline;
+use crate::plan::facts::Target;
 
 /// How far to recover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,17 @@ pub enum Stop {
     After(Timestamp),
     /// As soon as the files are consistent.
     Consistent,
+}
+
+impl Stop {
+    /// Where a recovery to `target` stops.
+    pub fn at(target: &Target) -> Stop {
+        match target {
+            Target::Latest => Stop::EndOfLog,
+            Target::At(at) => Stop::After(*at),
+            Target::Consistent { .. } => Stop::Consistent,
+        }
+    }
 }
 
 /// Limits that must be at least the source's (PostgreSQL manual, "Hot Standby").

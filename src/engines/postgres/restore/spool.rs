@@ -3,11 +3,13 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Attempt, Result};
+
+use super::owner::{give, give_file};
 
 /// A directory of files, gone when dropped.
 #[derive(Debug)]
@@ -33,9 +35,7 @@ impl Spool {
             fs::remove_dir_all(dir).attempt(what)?;
         }
         DirBuilder::new().mode(0o700).create(dir).attempt(what)?;
-        if let Some((uid, gid)) = owner {
-            chown(dir, Some(uid), Some(gid)).attempt(what)?;
-        }
+        give(dir, owner).attempt(what)?;
         Ok(Spool { dir: dir.to_owned(), owner, next: AtomicU64::new(0) })
     }
 
@@ -47,7 +47,7 @@ impl Spool {
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             file.write_all(bytes)?;
-            self.owner.map_or(Ok(()), |(uid, gid)| fchown(&file, Some(uid), Some(gid)))
+            give_file(&file, self.owner)
         };
         write().attempt(|| format!("write {}", path.display()))?;
         Ok(Spooled { path: Some(path) })

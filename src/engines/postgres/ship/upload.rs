@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::engines::blocking::blocking;
 use crate::error::{Error, Result, Retry};
 use crate::model::{Lsn, Timeline};
 use crate::repository::wal::WalArchive;
@@ -103,13 +104,11 @@ async fn store_until_done(
     let mut pause = FIRST_PAUSE;
     loop {
         let (archive, piece) = (archive.clone(), piece.clone());
-        let stored = tokio::task::spawn_blocking(move || {
+        let outcome = blocking(move || {
             let Piece { timeline, segment, from, bytes, complete_at } = piece.as_ref();
             archive.put(*timeline, *segment, *from, bytes, *complete_at)
-        });
-        let outcome = stored
-            .await
-            .map_err(|cause| Error::failed("storing a stretch of log panicked").because(cause))?;
+        })
+        .await;
         match outcome {
             Ok(_) => {
                 trouble.send_if_modified(|known| known.take().is_some());
