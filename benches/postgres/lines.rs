@@ -25,6 +25,8 @@ const LOG_SECONDS: f64 = 20.0;
 /// About 60 MB of log.
 const ROWS_AT_ONCE: u64 = 60_000;
 const PATIENCE: Duration = Duration::from_secs(300);
+const BEHIND: &str = "select max(pg_current_wal_flush_lsn() - flush_lsn)::int8
+    from pg_stat_replication";
 
 struct Bench<'s> {
     settings: &'s Settings,
@@ -227,16 +229,16 @@ impl Bench<'_> {
         [&to, &theirs_to].into_iter().for_each(|dir| own_dir(dir));
         let (mut direct, mut served, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.settings.runs {
-            measure::drop_caches();
+            self.without_files(&to);
             direct.push(each(&names, |name| {
                 let path = to.join(name).display().to_string();
                 fenice.run(&["wal", "fetch", name, &path])
             }));
             report::say("fenice wal fetch", bytes, direct.last().unwrap());
-            measure::drop_caches();
+            self.without_files(&to);
             served.push(self.fetch_served(&fenice, &names, &to));
             report::say("fenice wal fetch, served", bytes, served.last().unwrap());
-            measure::drop_caches();
+            self.without_files(&theirs_to);
             theirs.push(each(&names, |name| {
                 let path = theirs_to.join(name).display().to_string();
                 backrest.run(&["archive-get", name, &path])
@@ -248,6 +250,12 @@ impl Bench<'_> {
         self.cluster.archive_with("/bin/true");
         self.clear(&served_at);
         [to, theirs_to].iter().for_each(|dir| drop(fs::remove_dir_all(dir)));
+    }
+
+    /// PostgreSQL makes sure that there is no file before it asks for one (`RestoreArchivedFile`).
+    fn without_files(&self, dir: &Path) {
+        self.make_empty(dir);
+        self.cold();
     }
 
     /// As PostgreSQL fetches while a restore serves.
@@ -283,15 +291,16 @@ impl Bench<'_> {
             thread::sleep(Duration::from_millis(100));
         }
         let (begun, before) = (Instant::now(), self.position());
-        let mut most_behind = 0;
+        let (mut written, mut most_behind) = (0, 0);
         for turn in 0.. {
-            if !self.pace(begun, before) {
+            if !pace(begun, written) {
                 break;
             }
-            self.log_rows(turn);
-            most_behind = most_behind.max(self.behind().expect("shipping goes on"));
+            let (position, behind) = self.log_rows(turn);
+            written = position - before;
+            most_behind = most_behind.max(behind.expect("shipping goes on"));
         }
-        let rate = (self.position() - before) as f64 / begun.elapsed().as_secs_f64() / 1e6;
+        let rate = written as f64 / begun.elapsed().as_secs_f64() / 1e6;
         let ended = Instant::now();
         while self.behind().is_none_or(|bytes| bytes > 0) && ended.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(50));
@@ -330,29 +339,21 @@ impl Bench<'_> {
     /// At least so many bytes of log; tells how many.
     fn write_log(&self, at_least: u64) -> u64 {
         let before = self.position();
-        (0..).find(|turn| {
-            self.log_rows(*turn);
-            self.position() - before >= at_least
-        });
-        self.position() - before
+        let written = |turn| self.log_rows(turn).0 - before;
+        (0..).map(written).find(|written| *written >= at_least).unwrap_or_default()
     }
 
-    /// Log of real rows: messages, written again to a table without indexes.
-    fn log_rows(&self, turn: u64) {
+    /// Log of real rows: messages, written again to a table without indexes. Tells where the log
+    /// is then, and how much of it is not stored, in the same session: the primary's time is dear.
+    fn log_rows(&self, turn: u64) -> (u64, Option<u64>) {
         let first = turn * ROWS_AT_ONCE % (MESSAGES_PER_GB * self.settings.gigabytes as u64);
-        self.cluster.psql(&format!(
-            "insert into logged select * from messages where id >= {first} and id < {}",
+        let answer = self.cluster.psql(&format!(
+            "insert into logged select * from messages where id >= {first} and id < {};
+             select pg_current_wal_insert_lsn() - '0/0', ({BEHIND})",
             first + ROWS_AT_ONCE
         ));
-    }
-
-    /// Waits while the log is ahead of its pace; false at the end.
-    fn pace(&self, begun: Instant, before: u64) -> bool {
-        let written = (self.position() - before) as f64;
-        let due = written / LOG_RATE;
-        let now = begun.elapsed().as_secs_f64();
-        thread::sleep(Duration::from_secs_f64((due - now).clamp(0.0, 1.0)));
-        now < LOG_SECONDS
+        let (position, behind) = answer.split_once('|').expect("two numbers");
+        (position.parse().expect("a position"), behind.parse().ok())
     }
 
     fn position(&self) -> u64 {
@@ -362,9 +363,16 @@ impl Bench<'_> {
 
     /// Bytes of flushed log that are not stored yet; `None` while nobody ships.
     fn behind(&self) -> Option<u64> {
-        let sql = "select max(pg_current_wal_flush_lsn() - flush_lsn) from pg_stat_replication";
-        self.cluster.psql(sql).parse::<f64>().ok().map(|bytes| bytes as u64)
+        self.cluster.psql(BEHIND).parse().ok()
     }
+}
+
+/// Waits while the log is ahead of its pace; false at the end.
+fn pace(begun: Instant, written: u64) -> bool {
+    let due = written as f64 / LOG_RATE;
+    let now = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs_f64((due - now).clamp(0.0, 1.0)));
+    now < LOG_SECONDS
 }
 
 fn each(names: &[String], mut fetch: impl FnMut(&str) -> Taken) -> Taken {

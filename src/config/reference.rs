@@ -163,7 +163,8 @@ pub const KEYS: &[Key] = &[
     key("resource", "bin_dir", Presence::Optional("found where packages put it"),
         "\"/usr/lib/postgresql/15/bin\"", "PostgreSQL's programs, for restores and drills."),
     key("resource", "workers", Presence::Optional("the number of cores"), "4",
-        "Files read or written at once, 1 to 256."),
+        "Threads that read and write files, 1 to 256; a restore takes three times as many, which \
+         mostly wait."),
     given("resource", "full_read_every", "\"7d\"",
         "After this long a snapshot reads every file, whether it seems changed or not."),
     key("resource", "slot", Presence::Optional("`fenice_` and the name"), "\"fenice_registro\"",

@@ -22,7 +22,7 @@ pub struct Resource {
     /// A key of [`super::Config::policies`].
     pub policy: String,
     pub source: Source,
-    /// Files read or written at once, 1 to 256; None is the number of cores.
+    /// Threads that read and write files, 1 to 256; None is the number of cores.
     pub workers: Option<u32>,
     /// After this long a snapshot reads every file, changed or not.
     pub full_read_every: Span,

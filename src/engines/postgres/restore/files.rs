@@ -28,6 +28,8 @@ use super::place::Place;
 const CONTROL: &str = "pgdata/global/pg_control";
 /// Pieces from this size on begin their way to the disk at once.
 const LARGE_BYTES: usize = 256 << 10;
+/// Threads for each of `workers`: most of the time all but one wait for the repository or the disk.
+const THREADS_A_WORKER: usize = 3;
 /// Files of several pieces that are held open.
 const OPEN_FILES: usize = 64;
 
@@ -149,7 +151,8 @@ impl FilesRestore<'_> {
     }
 
     fn write(&self, index: &Index, files: &[RestoreFile], sink: &FileSink) -> Result<Restored> {
-        let settings = RestoreSettings { workers: self.workers.clamp(1, 64), ..Default::default() };
+        let workers = self.workers.saturating_mul(THREADS_A_WORKER).clamp(1, 64);
+        let settings = RestoreSettings { workers, ..Default::default() };
         self.vault.restore(index, files, sink, settings)
     }
 
