@@ -322,7 +322,8 @@ fn a_kept_copy_serves_with_its_own_stretch_of_log_alone() {
     let target = |id: &str| Request::to(Target::Consistent { snapshot: id.to_owned() });
     let plan = checked(&facts, &target("s4")).unwrap();
     assert_eq!((plan.end, used(&plan)), (facts.snapshots[0].stop, vec![(1, 4)]));
-    assert_eq!(ask(&plan, 1, 5), "stop");
+    // PostgreSQL reads ahead, past where it will stop; its target keeps it from opening there.
+    assert_eq!(ask(&plan, 1, 5), "absent");
     let unknown = checked(&facts, &target("s5")).unwrap_err();
     assert_eq!(Error::from(unknown).kind(), Kind::Usage);
 }
