@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::run;
 use super::scratch::Scratch;
 use super::servers::{Runner, bin_dir};
-use super::wait::happens;
+use super::wait::{happens, wait_for};
 
 /// Tries for a free port: another process may take it between our look and the server's bind.
 const PORT_TRIES: u32 = 8;
@@ -165,10 +165,12 @@ impl Cluster {
     /// Promotes a standby; it accepts writes when this returns.
     #[track_caller]
     pub fn promote(&self) {
-        let promoted = self.psql("postgres", "select pg_promote(true, 60)");
-        if promoted != "t" {
-            self.fail("promotion did not end");
-        }
+        // Not waited for within the statement: its own snapshot can hold up the replay of what is
+        // left, which then cancels it.
+        self.psql("postgres", "select pg_promote(false)");
+        wait_for("the standby is promoted", || {
+            self.psql("postgres", "select pg_is_in_recovery()") == "f"
+        });
     }
 
     /// Sends the signal and waits; false if the server outlived it.
