@@ -15,9 +15,11 @@ demo: ## backs up, breaks and recovers a throw-away PostgreSQL, end to end
 	$(CARGO) build --locked
 	$(CARGO) run --locked --quiet -- demo
 
-test: ## every test, against real servers of PostgreSQL 15, 17 and 18
+test: ## every test, against real servers of PostgreSQL 15, 17 and 18 and of S3
 	@scripts/install test
 	$(CARGO) test --locked
+	@echo "the main job once more, with the repository in a bucket"
+	FENICE_TEST_STORE=bucket $(CARGO) test --locked --test all -- cli:: engine::
 
 bench: ## speed of snapshots and restores, on this machine
 	@scripts/install test

@@ -12,10 +12,13 @@ use crate::adapters::folder::FolderStore;
 use crate::adapters::launcher::ProcessLauncher;
 use crate::adapters::postgres::PgConnector;
 use crate::adapters::postgres::conninfo::Conninfo;
+use crate::adapters::s3::{BucketSettings, Checksums, Credentials, Encryption, S3Store};
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::adapters::{private, programs, secrets};
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Location, PostgresSource, Resource};
+use crate::config::{
+    self, Config, Location, ObjectLock, PostgresSource, Resource, ServerSideEncryption,
+};
 use crate::engines::postgres::cluster;
 use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::Tools;
@@ -75,7 +78,7 @@ impl Parts {
     /// The repository of that name, which is of `config`.
     ///
     /// # Errors
-    /// It is a bucket; it cannot be opened; its keys are not those configured.
+    /// It cannot be opened; its keys are not those configured.
     pub fn open_repository(&self, config: &Config, name: &str) -> Result<Repository> {
         let configured = config.repositories.get(name).ok_or_else(|| {
             Error::usage(format!("the configuration has no repository `{name}`"))
@@ -207,30 +210,48 @@ pub fn compression_level(policy: &config::Policy) -> i32 {
 /// Opens the place where a repository lies.
 ///
 /// # Errors
-/// It is a bucket, or the folder is not there.
+/// The folder or the bucket is not there, or cannot be used as configured.
 pub fn open_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(FolderStore::open(folder_of(repository)?)?))
-}
-
-/// Makes the place where a repository will lie, if it is not there, and opens it.
-pub fn create_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(FolderStore::create(folder_of(repository)?)?))
-}
-
-/// The folder of a repository.
-///
-/// # Errors
-/// It is a bucket.
-pub fn folder_of(repository: &config::Repository) -> Result<&std::path::Path> {
     match &repository.location {
-        Location::Folder(path) => Ok(path),
-        Location::Bucket(bucket) => Err(Error::failed(format!(
-            "cannot use the repository `{}` in the bucket {}",
-            repository.name, bucket.bucket
-        ))
-        .because("bucket repositories are not supported by this version yet")
-        .hint("Use a folder (`path`), such as a mounted disk.")),
+        Location::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+        Location::Bucket(bucket) => Ok(Arc::new(open_bucket(bucket)?)),
     }
+}
+
+/// Makes the place where a repository will lie, if it is not there, and opens it. Buckets are made
+/// by whoever answers for region, access and locks.
+pub fn create_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
+    match &repository.location {
+        Location::Folder(path) => Ok(Arc::new(FolderStore::create(path)?)),
+        Location::Bucket(bucket) => Ok(Arc::new(open_bucket(bucket)?)),
+    }
+}
+
+fn open_bucket(bucket: &config::Bucket) -> Result<S3Store> {
+    if bucket.object_lock != ObjectLock::None {
+        return Err(Error::new(Kind::Config, "Object Lock is not supported by this version yet")
+            .hint("Set `object_lock = \"none\"`; a bucket's own default retention still holds."));
+    }
+    let credentials = bucket.credentials.as_ref().map(|reference| {
+        Credentials::parse(&secrets::read_secret(reference)?)
+            .attempt(|| format!("read the credentials of the bucket {}", bucket.bucket))
+    });
+    S3Store::open(BucketSettings {
+        bucket: bucket.bucket.clone(),
+        prefix: bucket.prefix.clone(),
+        region: bucket.region.clone(),
+        endpoint: bucket.endpoint.clone(),
+        path_style: bucket.path_style,
+        encryption: bucket.sse.map(|encryption| match encryption {
+            ServerSideEncryption::Aes256 => Encryption::Aes256,
+            ServerSideEncryption::Kms => Encryption::Kms,
+        }),
+        checksums: match bucket.checksums {
+            config::Checksums::WhenSupported => Checksums::WhenSupported,
+            config::Checksums::WhenRequired => Checksums::WhenRequired,
+        },
+        credentials: credentials.transpose()?,
+    })
 }
 
 /// The identity of a repository, if the configuration names one.

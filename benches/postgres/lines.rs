@@ -40,6 +40,8 @@ struct Bench<'s> {
 pub fn measure_all(settings: &Settings) -> bool {
     println!("a cluster of {} GB in {}", settings.gigabytes, settings.dir.display());
     let cluster = Cluster::start(&settings.dir.join("cluster"), settings.gigabytes);
+    // Of an earlier run in the same place; it would be measured with the rest.
+    cluster.psql("drop table if exists logged");
     let bytes = measure::disk_bytes(&cluster.data_dir().join("base"));
     println!("  {:.2} GB of data; caches dropped: {}", bytes as f64 / 1e9, measure::drop_caches());
     let report = Report::default();
@@ -230,7 +232,7 @@ impl Bench<'_> {
         let (mut direct, mut served, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.settings.runs {
             self.without_files(&to);
-            direct.push(each(&names, |name| {
+            direct.push(measure::each(&names, |name| {
                 let path = to.join(name).display().to_string();
                 fenice.run(&["wal", "fetch", name, &path])
             }));
@@ -239,7 +241,7 @@ impl Bench<'_> {
             served.push(self.fetch_served(&fenice, &names, &to));
             report::say("fenice wal fetch, served", bytes, served.last().unwrap());
             self.without_files(&theirs_to);
-            theirs.push(each(&names, |name| {
+            theirs.push(measure::each(&names, |name| {
                 let path = theirs_to.join(name).display().to_string();
                 backrest.run(&["archive-get", name, &path])
             }));
@@ -270,7 +272,7 @@ impl Bench<'_> {
             thread::sleep(Duration::from_millis(10));
         }
         let socket = socket.display().to_string();
-        let taken = each(names, |name| {
+        let taken = measure::each(names, |name| {
             let path = to.join(name).display().to_string();
             fenice.run(&["wal", "fetch", "--socket", &socket, name, &path])
         });
@@ -301,15 +303,10 @@ impl Bench<'_> {
             most_behind = most_behind.max(behind.expect("shipping goes on"));
         }
         let rate = written as f64 / begun.elapsed().as_secs_f64() / 1e6;
-        let ended = Instant::now();
-        while self.behind().is_none_or(|bytes| bytes > 0) && ended.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(50));
-        }
-        let left = ended.elapsed().as_secs_f64();
+        let left = self.until_all_is_stored();
         let peak = measure::memory_bytes(ship.id());
         ship.kill().expect("end shipping");
         ship.wait().expect("wait for its end");
-        // The unfinished segment is stored when its time has come (`ship_every`).
         let measured = format!(
             "{rate:.0} MB/s written, at most {} MB behind, {left:.1} s after the end nothing; \
              {} MB of memory",
@@ -319,6 +316,15 @@ impl Bench<'_> {
         let met = rate >= 95.0 && most_behind <= LOG_RATE as u64;
         self.report.add("shipping beside the primary", "keeps up with 100 MB/s", measured, met);
         self.shipping_afterwards(&fenice);
+    }
+
+    /// Seconds; the unfinished segment is stored when its time has come (`ship_every`).
+    fn until_all_is_stored(&self) -> f64 {
+        let ended = Instant::now();
+        while self.behind().is_none_or(|bytes| bytes > 0) && ended.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(50));
+        }
+        ended.elapsed().as_secs_f64()
     }
 
     /// Without the primary at work on the same processors: log that piled up.
@@ -373,18 +379,6 @@ fn pace(begun: Instant, written: u64) -> bool {
     let now = begun.elapsed().as_secs_f64();
     thread::sleep(Duration::from_secs_f64((due - now).clamp(0.0, 1.0)));
     now < LOG_SECONDS
-}
-
-fn each(names: &[String], mut fetch: impl FnMut(&str) -> Taken) -> Taken {
-    names.iter().fold(Taken::default(), |all, name| {
-        let one = fetch(name);
-        Taken {
-            seconds: all.seconds + one.seconds,
-            cpu_seconds: all.cpu_seconds + one.cpu_seconds,
-            peak_bytes: all.peak_bytes.max(one.peak_bytes),
-            stdout: String::new(),
-        }
-    })
 }
 
 /// `count` names from `first` on, of 16 MiB each (PostgreSQL, `xlog_internal.h`).

@@ -101,3 +101,16 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
         _ => values[middle],
     }
 }
+
+/// As many runs as there are names, taken together.
+pub fn each(names: &[String], mut fetch: impl FnMut(&str) -> Taken) -> Taken {
+    names.iter().fold(Taken::default(), |all, name| {
+        let one = fetch(name);
+        Taken {
+            seconds: all.seconds + one.seconds,
+            cpu_seconds: all.cpu_seconds + one.cpu_seconds,
+            peak_bytes: all.peak_bytes.max(one.peak_bytes),
+            stdout: String::new(),
+        }
+    })
+}

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Attempt, Error, Kind, Result};
-use crate::ports::store::{Entry, Lock, Put, Store};
+use crate::ports::store::{Entry, Lock, Put, Store, check_key, check_prefix};
 
 /// Marks files that are not objects: unfinished writes and lock files.
 const TEMPORARY: &str = ".tmp-";
@@ -70,15 +70,7 @@ impl FolderStore {
     }
 
     fn path_of(&self, key: &str) -> Result<PathBuf> {
-        let plain = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        };
-        match key.split('/').all(plain) {
-            true => Ok(self.root.join(key)),
-            false => Err(Error::failed(format!("`{key}` is not an object key"))),
-        }
+        check_key(key).map(|()| self.root.join(key))
     }
 
     fn temporary_beside(&self, path: &Path) -> PathBuf {
@@ -191,11 +183,8 @@ impl Store for FolderStore {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let dir = match prefix.strip_suffix('/') {
-            Some(dir) => self.path_of(dir)?,
-            None if prefix.is_empty() => self.root.clone(),
-            None => return Err(Error::failed(format!("`{prefix}` is not a prefix to list"))),
-        };
+        check_prefix(prefix)?;
+        let dir = self.root.join(prefix);
         let mut entries = Vec::new();
         // Also afterwards: a disk that goes away meanwhile would look like an empty one.
         let listed = self.must_be_there().and_then(|()| self.list_directory(&dir, &mut entries));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::adapters::system::SystemClock;
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
-use crate::ports::store::{Entry, Lock, Put, Store};
+use crate::ports::store::{Entry, Lock, Put, Store, check_key, check_prefix};
 
 /// Holds objects in memory.
 pub struct MemoryStore {
@@ -55,18 +55,6 @@ fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn check_key(key: &str) -> Result<()> {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    };
-    match key.split('/').all(plain) {
-        true => Ok(()),
-        false => Err(Error::failed(format!("`{key}` is not an object key"))),
-    }
-}
-
 impl Store for MemoryStore {
     fn describe(&self) -> String {
         "memory".into()
@@ -102,11 +90,7 @@ impl Store for MemoryStore {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        match prefix.strip_suffix('/') {
-            Some(dir) => check_key(dir)?,
-            None if prefix.is_empty() => {}
-            None => return Err(Error::failed(format!("`{prefix}` is not a prefix to list"))),
-        }
+        check_prefix(prefix)?;
         let objects = self.objects();
         let below =
             objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));

@@ -6,6 +6,7 @@ pub mod memory;
 pub mod postgres;
 pub mod private;
 pub mod programs;
+pub mod s3;
 pub mod secrets;
 pub mod system;
 pub mod systemd;

@@ -67,9 +67,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
 
 /// Everything that can be told before the first repository is made.
 fn check(chosen: &[&Configured], args: &Args) -> Result<()> {
-    for repository in chosen {
-        daemon::folder_of(repository)?;
-    }
     let Some(kit) = &args.kit else { return Ok(()) };
     if chosen.len() > 1 {
         return Err(Error::usage("one file holds the kit of one repository")
@@ -146,11 +143,22 @@ fn advice(configured: &Configured, identities: Option<&Identities>) -> Option<St
     Some(format!("recipients = [{}]", all.join(", ")))
 }
 
+/// How to reach it with public tools; the kit works on a folder.
 fn where_it_is(location: &Location) -> String {
-    match location {
-        Location::Folder(path) => format!("folder {}", path.display()),
-        Location::Bucket(bucket) => format!("bucket {} {}", bucket.bucket, bucket.prefix),
-    }
+    let bucket = match location {
+        Location::Folder(path) => return format!("folder {}", path.display()),
+        Location::Bucket(bucket) => bucket,
+    };
+    let place = match bucket.prefix.as_str() {
+        "" => bucket.bucket.clone(),
+        prefix => format!("{}/{prefix}", bucket.bucket),
+    };
+    let region = bucket.region.iter().map(|region| format!(" --region {region}"));
+    let endpoint = bucket.endpoint.iter().map(|url| format!(" --endpoint-url {url}"));
+    let options: String = region.chain(endpoint).collect();
+    format!(
+        "bucket s3://{place}\n             into a folder: aws s3 sync s3://{place} $REPO{options}"
+    )
 }
 
 fn text(made: &Made, args: &Args) -> String {

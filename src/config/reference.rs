@@ -104,6 +104,10 @@ pub const KEYS: &[Key] = &[
     given("repository", "checksums", "\"when_supported\"",
         "When upload checksums are sent: `when_supported`, or `when_required` for stores that \
          refuse them."),
+    key("repository", "credentials", Presence::Optional("where AWS's tools look"),
+        "{ credential = \"fenice-copies\" }",
+        "Where the bucket's key is, as lines `aws_access_key_id = …` and \
+         `aws_secret_access_key = …`: `credential`, `file` or `env`."),
     key("repository", "recipients", Presence::Default("[]"),
         "[\"age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\"]",
         "age recipients that can open what is stored; have several, one of them offline. \

@@ -47,6 +47,8 @@ pub struct Bucket {
     pub sse: Option<ServerSideEncryption>,
     pub object_lock: ObjectLock,
     pub checksums: Checksums,
+    /// Lines of AWS's shared credentials file; None lets the SDK look where AWS's tools look.
+    pub credentials: Option<SecretRef>,
 }
 
 /// Encryption by the store, besides ours.
@@ -94,8 +96,16 @@ pub(super) fn read(section: &Section<'_>, name: &str, report: &Report<'_>) -> Op
     Some(Repository { name, location: location?, recipients, identity, allowed_regions })
 }
 
-const BUCKET_KEYS: [&str; 7] =
-    ["prefix", "region", "endpoint", "path_style", "sse", "object_lock", "checksums"];
+const BUCKET_KEYS: [&str; 8] = [
+    "prefix",
+    "region",
+    "endpoint",
+    "path_style",
+    "sse",
+    "object_lock",
+    "checksums",
+    "credentials",
+];
 
 fn location(
     section: &Section<'_>,
@@ -163,6 +173,7 @@ fn bucket(section: &Section<'_>, allowed_regions: &[String]) -> Option<Bucket> {
         sse: section.optional("sse"),
         object_lock: section.value("object_lock"),
         checksums: section.value("checksums"),
+        credentials: section.optional("credentials"),
     })
 }
 

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,39 @@ pub enum Put {
     Exists,
 }
 
-/// Held as long as the value lives; freed by the system if the process dies.
-pub trait Lock: Send {}
+/// Held as long as the value lives. If the process dies, the system frees it, or whoever wants it
+/// next finds out (each adapter says how).
+pub trait Lock: Send {
+    /// Whether it is still held: to be asked before each commit that it guards.
+    ///
+    /// # Errors
+    /// `Kind::Busy` if another took it over, which a store across a network cannot prevent.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Checks that `key` is one: relative, plain, without empty or hidden parts.
+pub fn check_key(key: &str) -> Result<()> {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    match key.split('/').all(plain) {
+        true => Ok(()),
+        false => Err(Error::failed(format!("`{key}` is not an object key"))),
+    }
+}
+
+/// Checks that `prefix` may be listed: it is empty, or a key and a slash.
+pub fn check_prefix(prefix: &str) -> Result<()> {
+    match prefix.strip_suffix('/') {
+        Some(dir) => check_key(dir),
+        None if prefix.is_empty() => Ok(()),
+        None => Err(Error::failed(format!("`{prefix}` is not a prefix to list"))),
+    }
+}
 
 /// Contract of every store:
 /// - a write is visible whole or not at all, and durable when the call returns;

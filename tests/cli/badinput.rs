@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -47,36 +46,29 @@ impl Stored {
 
     #[track_caller]
     fn fails(&self, code: i32, arguments: &[&str], words: &str) {
-        let before = contents(&self.place.path("repository"));
+        let before = self.repository();
         let ended = self.place.ends(code, arguments);
         println!("{code} {}", ended.stderr.trim_end());
         for part in ["error: ", words, "hint: "] {
             assert!(ended.stderr.contains(part), "`{part}` is not in {}", ended.stderr);
         }
-        let after = contents(&self.place.path("repository"));
+        let after = self.repository();
         let changed: Vec<_> = after.iter().filter(|(key, b)| before.get(*key) != Some(b)).collect();
         assert!(changed.is_empty() && before.len() == after.len(), "changed: {changed:?}");
     }
 
-    /// The largest file below a folder of the repository.
-    fn largest(&self, folder: &str) -> PathBuf {
-        let files = contents(&self.place.path("repository/postgres").join(RESOURCE).join(folder));
-        files.into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0
+    /// Every object of the repository, with its bytes.
+    fn repository(&self) -> BTreeMap<String, Vec<u8>> {
+        let store = self.place.home.store();
+        let keys = store.list("").unwrap().into_iter().map(|entry| entry.key);
+        keys.map(|key| (key.clone(), store.get(&key).unwrap().unwrap())).collect()
     }
-}
 
-/// Every file below `dir`, with its bytes; locks are no content.
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true if path.ends_with(".locks") => {}
-            true => found.extend(contents(&path)),
-            false => drop(found.insert(path.clone(), fs::read(path).unwrap())),
-        }
+    /// Key of the largest object below a folder of the resource.
+    fn largest(&self, folder: &str) -> String {
+        let objects = self.place.home.store().list(&format!("postgres/{RESOURCE}/{folder}/"));
+        objects.unwrap().into_iter().max_by_key(|entry| entry.bytes).unwrap().key
     }
-    found
 }
 
 #[test]
@@ -93,20 +85,21 @@ fn a_restore_that_cannot_be_right_ends_with_its_code() {
     fs::create_dir(&used).unwrap();
     fs::write(used.join("precious"), "mine").unwrap();
     stored.refused(4, &["--target", used.to_str().unwrap()], "is not empty");
-    assert_eq!(contents(&used).len(), 1);
+    assert_eq!(fs::read_dir(&used).unwrap().count(), 1);
 
+    let store = place.home.store();
     let pack = stored.largest("vault/data");
     for damage in [cut as fn(&mut Vec<u8>), flip] {
-        damaged(&pack, damage, || {
-            stored.refused(1, &[], pack.file_name().unwrap().to_str().unwrap());
+        damaged(store.as_ref(), &pack, damage, || {
+            stored.refused(1, &[], pack.rsplit('/').next().unwrap());
         });
     }
 
     let segment = stored.largest("wal");
-    let aside = place.path("aside");
-    fs::rename(&segment, &aside).unwrap();
+    let good = store.get(&segment).unwrap().unwrap();
+    store.remove(&segment).unwrap();
     stored.refused(4, &["--start"], "the log has a gap at");
-    fs::rename(&aside, &segment).unwrap();
+    store.put_new(&segment, &good).unwrap();
 
     let own = fs::read(place.path("identity.age")).unwrap();
     let other = Place::without_server();

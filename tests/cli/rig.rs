@@ -3,16 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::support::{Cluster, Finished, Scratch, run};
+use crate::support::{Cluster, Finished, Home, Scratch, run};
 
 pub const RESOURCE: &str = "registro";
 
 /// A place with a configuration; repository, identity and state lie below it.
 pub struct Place {
     scratch: Scratch,
+    pub home: Arc<Home>,
 }
 
 impl Place {
@@ -22,16 +24,21 @@ impl Place {
     }
 
     pub fn with_connection(conninfo: &str, data_dir: &Path) -> Place {
-        let place = Place { scratch: Scratch::new() };
+        let place = Place::empty();
         place.configure(conninfo, data_dir, "");
         place
     }
 
+    fn empty() -> Place {
+        let scratch = Scratch::new();
+        let home = Arc::new(Home::new(scratch.path()));
+        Place { scratch, home }
+    }
+
     /// No server answers there.
     pub fn without_server() -> Place {
-        let scratch = Scratch::new();
-        let nowhere = scratch.path().join("nowhere");
-        let place = Place { scratch };
+        let place = Place::empty();
+        let nowhere = place.path("nowhere");
         place.configure(&format!("host={} user=x dbname=x", nowhere.display()), &nowhere, "");
         place
     }
@@ -40,14 +47,14 @@ impl Place {
     pub fn configure(&self, conninfo: &str, data_dir: &Path, extra: &str) {
         let dir = self.dir().display().to_string();
         let data_dir = data_dir.display();
+        let repository = self.home.configuration(&self.path("bucket.key"));
         self.write(
             "fenice.toml",
             &format!(
                 r#"[daemon]
 state_dir = "{dir}/state"
 [repository.main]
-path = "{dir}/repository"
-identity = {{ file = "{dir}/identity.age" }}
+{repository}identity = {{ file = "{dir}/identity.age" }}
 [policy.standard]
 ship_every = "1s"
 heartbeat_every = "1s"

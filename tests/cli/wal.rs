@@ -106,9 +106,11 @@ fn fetching_without_a_restore_gives_what_is_stored_or_proves_absence() {
         place.ends(1, &["wal", "fetch", absent, to]);
     }
     // A hole in what is stored is no absence.
-    let wal = place.path(&format!("repository/postgres/{RESOURCE}/wal"));
-    let system = fs::read_dir(wal).unwrap().next().unwrap().unwrap().path();
-    fs::remove_file(system.join(format!("00000001/{finished}.zst.age"))).unwrap();
+    let store = place.home.store();
+    let objects = store.list(&format!("postgres/{RESOURCE}/wal/")).unwrap();
+    let name = format!("/{finished}.zst.age");
+    let object = objects.iter().find(|object| object.key.ends_with(&name)).unwrap();
+    store.remove(&object.key).unwrap();
     let mut command = place.command(&["wal", "fetch", &finished, to]);
     assert_eq!(signal_of(&mut command), KILLED);
 }
@@ -136,9 +138,9 @@ fn every_other_end_of_a_fetch_is_death() {
         assert!(killed(arguments), "{arguments:?}");
     }
     place.ends(0, &["wal", "fetch", "--help"]);
-    fs::rename(place.path("repository"), place.path("away")).unwrap();
+    place.home.take_away();
     assert!(killed(&["wal", "fetch", FIRST, "x"]), "repository away");
-    fs::rename(place.path("away"), place.path("repository")).unwrap();
+    place.home.give_back();
     let other = Place::without_server();
     other.does(&["init"]);
     fs::copy(other.path("identity.age"), place.path("identity.age")).unwrap();

@@ -1,3 +1,4 @@
 //! One suite a port, run over every adapter.
 
+mod bucket;
 mod store;

@@ -9,11 +9,15 @@ use fenice::error::Kind;
 use fenice::ports::Store;
 use fenice::ports::store::Put;
 
+use crate::support::Bucket;
+
 /// Runs `test` over an empty store of each kind.
 fn each(test: impl Fn(Arc<dyn Store>)) {
     test(Arc::new(MemoryStore::new()));
     let dir = tempfile::tempdir().unwrap();
     test(Arc::new(FolderStore::open(dir.path()).unwrap()));
+    test(Arc::new(Bucket::new().store()));
+    test(Arc::new(Bucket::versioned().store()));
 }
 
 fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
@@ -105,7 +109,7 @@ fn keys_that_leave_the_store_are_refused() {
 #[test]
 fn of_many_writers_of_one_key_exactly_one_wins() {
     each(|store| {
-        for round in 0..10 {
+        for round in 0..4 {
             let key = format!("race/{round}");
             let barrier = Barrier::new(4);
             let won: Vec<u8> = thread::scope(|scope| {

@@ -3,14 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use fenice::adapters::folder::FolderStore;
 use fenice::error::{Error, Kind};
 use fenice::model::{Extent, Timeline, WalObject};
 use fenice::plan::facts::Target;
+use fenice::ports::Store;
 use fenice::repository::Repository;
 use fenice::repository::manifest::{self, SnapshotManifest};
 use fenice::repository::seal::{Identities, Recipients};
@@ -52,8 +50,8 @@ impl Stored {
         self.rig.archive().inventory().unwrap().objects
     }
 
-    fn path(&self, object: &WalObject) -> PathBuf {
-        self.rig.repository_dir().join(&object.key)
+    fn store(&self) -> &dyn Store {
+        self.rig.repository.store.as_ref()
     }
 
     /// The good state restores, to the last row.
@@ -64,12 +62,10 @@ impl Stored {
         drop(restored.stop());
     }
 
-    /// The largest pack of the vault.
-    fn pack(&self) -> PathBuf {
-        let dir = self.rig.repository_dir().join("postgres/registro/vault/data");
-        let inner = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        let packs = inner.flat_map(|dir| fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()));
-        packs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+    /// Key of the largest pack of the vault.
+    fn pack(&self) -> String {
+        let packs = self.store().list("postgres/registro/vault/data/").unwrap();
+        packs.into_iter().max_by_key(|pack| pack.bytes).unwrap().key
     }
 }
 
@@ -78,7 +74,7 @@ fn damaged_packs_are_named_and_harm_nothing_else() {
     let stored = stored();
     let pack = stored.pack();
     for (name, damage) in [("cut", cut as fn(&mut Vec<u8>)), ("flipped", flip)] {
-        damaged(&pack, damage, || {
+        damaged(stored.store(), &pack, damage, || {
             let tried = stored.rig.restore_files(&stored.cluster, name, Target::Latest);
             let Err(error) = tried.map(drop) else { panic!("restored from a {name} pack") };
             assert_error(&error, Kind::Failed, "");
@@ -93,7 +89,7 @@ fn damaged_packs_are_named_and_harm_nothing_else() {
 fn a_wrong_key_a_foreign_cluster_and_a_used_target_are_refused() {
     let stored = stored();
     let (rig, cluster) = (&stored.rig, &stored.cluster);
-    let store = Arc::new(FolderStore::open(&rig.repository_dir()).unwrap());
+    let store = rig.home.store();
     let (wrong, recipient) = Identities::generate();
     let identities = Some(Identities::parse(&wrong).unwrap());
     let recipients = rig.repository.recipients.clone();
@@ -142,15 +138,15 @@ fn a_missing_segment_is_a_gap_and_a_cut_part_is_not_the_end() {
     let objects = stored.objects();
     let whole = objects.iter().filter(|object| object.extent == Extent::Whole).count();
     assert!(whole > 4 && whole < objects.len(), "{objects:#?}");
-    let middle = stored.path(&objects[whole / 2]);
-    let aside = middle.with_extension("aside");
-    fs::rename(&middle, &aside).unwrap();
+    let middle = &objects[whole / 2].key;
+    let good = stored.store().get(middle).unwrap().unwrap();
+    stored.store().remove(middle).unwrap();
     let error = stored.rig.plan(Target::Latest).unwrap_err();
     assert_error(&error, Kind::Refused, "gap");
-    fs::rename(&aside, &middle).unwrap();
+    stored.store().put_new(middle, &good).unwrap();
 
     let part = objects.iter().rfind(|object| object.extent != Extent::Whole).unwrap();
-    damaged(&stored.path(part), cut, || {
+    damaged(stored.store(), &part.key, cut, || {
         let tried = stored.rig.restore(&stored.cluster, "cut-part", Target::Latest);
         assert_error(&tried.err().unwrap(), Kind::Failed, &part.key);
     });
@@ -170,7 +166,7 @@ fn log_damaged_after_planning_never_lets_the_server_open() {
     {
         let files = stored.rig.restore_files(&stored.cluster, name, Target::Latest).unwrap();
         let log = files.place.log_file();
-        damaged(&stored.path(victim), damage, || {
+        damaged(stored.store(), &victim.key, damage, || {
             let tried = stored.rig.start(&stored.cluster, files);
             let Err(error) = tried.map(drop) else { panic!("it opened on {name} log") };
             assert_error(&error, Kind::Failed, &victim.key);

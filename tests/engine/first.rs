@@ -1,6 +1,5 @@
 //! The first turn: ship under load, take two snapshots, compare with what the server has.
 
-use std::process::Command;
 use std::time::Duration;
 
 use fenice::model::{Extent, Lsn};
@@ -64,20 +63,5 @@ fn a_second_snapshot_costs_only_what_changed_and_restic_reads_both() {
     assert!(second.new_bytes < first.new_bytes / 2, "{second:?}");
     assert_eq!(manifest::snapshots(&rig.repository, &rig.resource).unwrap().len(), 2);
 
-    let password = rig.scratch.path().join("password");
-    let secret = fenice::repository::secrets::read(&rig.repository, "postgres.registro.vault-1");
-    use secrecy::ExposeSecret;
-    std::fs::write(&password, secret.unwrap().unwrap().expose_secret()).unwrap();
-    let check = Command::new("restic")
-        .arg("--no-cache")
-        .arg("--no-lock")
-        .arg("-r")
-        .arg(rig.repository_dir().join("postgres/registro/vault"))
-        .arg("--password-file")
-        .arg(&password)
-        .args(["check", "--read-data"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&check.stdout);
-    assert!(check.status.success() && text.contains("no errors were found"), "{check:?}");
+    rig.restic_check();
 }

@@ -1,7 +1,6 @@
 //! A cluster whose standby was promoted while the old primary wrote on: rows on timeline 1 beyond
 //! the switch, which the new primary never had, are stored as well.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use fenice::engines::postgres::{cluster, push};
@@ -72,17 +71,18 @@ fn push_timeline_two(rig: &Rig, new: &Cluster) -> TimelineHistory {
 }
 
 impl Forked {
-    /// The stored objects of one segment.
-    pub fn stored(&self, timeline: u32, segment: u64) -> Vec<PathBuf> {
+    /// Keys of the stored objects of one segment.
+    pub fn stored(&self, timeline: u32, segment: u64) -> Vec<String> {
         let inventory = self.rig.archive().inventory().unwrap();
         let objects = inventory.segment(Timeline(timeline), segment).iter();
-        objects.map(|object| self.rig.repository_dir().join(&object.key)).collect()
+        objects.map(|object| object.key.clone()).collect()
     }
 
     /// Takes the stored objects of one segment away.
     pub fn lose(&self, timeline: u32, segment: u64) {
         let objects = self.stored(timeline, segment);
         assert!(!objects.is_empty(), "segment {segment} of timeline {timeline} is not stored");
-        objects.iter().for_each(|object| std::fs::remove_file(object).unwrap());
+        let store = &self.rig.repository.store;
+        objects.iter().for_each(|key| store.remove(key).unwrap());
     }
 }

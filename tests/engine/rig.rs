@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fenice::adapters::folder::FolderStore;
 use fenice::adapters::postgres::PgConnector;
 use fenice::adapters::system::{SystemClock, SystemEntropy};
 use fenice::engines::postgres::cluster;
@@ -18,7 +16,6 @@ use fenice::engines::postgres::source::Source;
 use fenice::engines::progress::Progress;
 use fenice::error::Result;
 use fenice::model::{Lsn, ResourceName, Timeline};
-use fenice::ports::Store;
 use fenice::ports::postgres::Connector;
 use fenice::repository::manifest::{self, SnapshotManifest};
 use fenice::repository::seal::{Identities, Recipients};
@@ -29,11 +26,12 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{Cluster, Scratch, run};
+use crate::support::{Cluster, Home, Scratch, run};
 
 /// Everything about one protected resource.
 pub struct Rig {
     pub scratch: Scratch,
+    pub home: Home,
     pub repository: Repository,
     pub identity: String,
     pub resource: ResourceName,
@@ -51,12 +49,13 @@ impl Rig {
     /// A fresh repository for a resource `registro`.
     pub fn new() -> Rig {
         let scratch = Scratch::new();
-        let store = FolderStore::create(&scratch.path().join("repository")).unwrap();
-        Rig::on(scratch, Arc::new(store))
+        let home = Home::new(scratch.path());
+        Rig::on(scratch, home)
     }
 
-    /// A fresh repository in `store`.
-    pub fn on(scratch: Scratch, store: Arc<dyn Store>) -> Rig {
+    /// A fresh repository in `home`.
+    pub fn on(scratch: Scratch, home: Home) -> Rig {
+        let store = home.store();
         let (identity, recipient) = Identities::generate();
         let recipients = Recipients::parse(&[recipient]).unwrap();
         Repository::init(store.clone(), recipients.clone(), &SystemClock, &SystemEntropy).unwrap();
@@ -68,11 +67,7 @@ impl Rig {
             .build()
             .unwrap();
         let resource = "registro".parse().unwrap();
-        Rig { scratch, repository, identity, resource, runtime }
-    }
-
-    pub fn repository_dir(&self) -> PathBuf {
-        self.scratch.path().join("repository")
+        Rig { scratch, home, repository, identity, resource, runtime }
     }
 
     /// The resource's servers, by connection strings.
@@ -160,10 +155,9 @@ impl Rig {
     pub fn restic_check(&self) {
         let password = self.scratch.path().join("password");
         std::fs::write(&password, self.vault_password().expose_secret()).unwrap();
-        let vault = self.repository_dir().join("postgres/registro/vault");
-        let mut command = Command::new("restic");
-        command.args(["--no-cache", "--no-lock", "-r"]).arg(vault).arg("--password-file");
-        let ended = run(command.arg(&password).args(["check", "--read-data"]), "");
+        let mut restic = self.home.restic("postgres/registro/vault");
+        restic.arg("--password-file").arg(&password);
+        let ended = run(restic.args(["check", "--read-data"]), "");
         let text = ended.expect_success("restic check");
         assert!(text.contains("no errors were found"), "{text}");
     }

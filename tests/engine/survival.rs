@@ -2,10 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fenice::adapters::folder::FolderStore;
 use fenice::engines::postgres::ship::Until;
 use fenice::error::Kind;
 use fenice::model::{Extent, Lsn};
@@ -13,7 +11,7 @@ use fenice::repository::manifest;
 
 use super::rig::{Rig, Shipping};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::{Cluster, Scratch, Stop, run, wait_for};
+use crate::support::{Cluster, Home, Scratch, Stop, run, wait_for};
 
 const PARTS: Duration = Duration::from_millis(200);
 
@@ -184,8 +182,7 @@ fn a_repository_that_goes_away_is_waited_for() {
     let shipping = rig.ship(&rig.source(&[cluster.conninfo()]), PARTS);
     let end = write_log(&cluster);
     wait_whole(&rig, &shipping, end);
-    let (here, away) = (rig.repository_dir(), rig.scratch.path().join("away"));
-    std::fs::rename(&here, &away).unwrap();
+    rig.home.take_away();
     let mut end = write_log(&cluster);
     wait_for("trouble is told", || shipping.state.borrow().trouble.is_some());
     for _ in 0..4 {
@@ -198,14 +195,16 @@ fn a_repository_that_goes_away_is_waited_for() {
         assert!(shipping.state.borrow().trouble.is_some());
     }
     println!("away for {:.0} s", gone.elapsed().as_secs_f64());
-    assert!(!here.exists(), "the repository was made anew in its old place");
-    // An empty mount point in its place is not the repository either.
-    std::fs::create_dir(&here).unwrap();
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(std::fs::read_dir(&here).unwrap().count(), 0, "written into a mount point");
-    std::fs::remove_dir(&here).unwrap();
+    if let Some(here) = rig.home.folder() {
+        assert!(!here.exists(), "the repository was made anew in its old place");
+        // An empty mount point in its place is not the repository either.
+        std::fs::create_dir(here).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(std::fs::read_dir(here).unwrap().count(), 0, "written into a mount point");
+        std::fs::remove_dir(here).unwrap();
+    }
     assert!(shipping.state.borrow().trouble.is_some());
-    std::fs::rename(&away, &here).unwrap();
+    rig.home.give_back();
     wait_whole(&rig, &shipping, end);
     shipping.stop(&rig).unwrap();
     assert!(assert_same(&rig, &cluster) >= 3);
@@ -218,12 +217,11 @@ fn a_server_can_shut_down_while_the_repository_is_away() {
     let shipping = rig.ship(&rig.source(&[cluster.conninfo()]), PARTS);
     let end = write_log(&cluster);
     wait_whole(&rig, &shipping, end);
-    let (here, away) = (rig.repository_dir(), rig.scratch.path().join("away"));
-    std::fs::rename(&here, &away).unwrap();
+    rig.home.take_away();
     let end = write_log(&cluster);
     wait_for("trouble is told", || shipping.state.borrow().trouble.is_some());
     cluster.stop(Stop::Fast);
-    std::fs::rename(&away, &here).unwrap();
+    rig.home.give_back();
     cluster.restart();
     wait_whole(&rig, &shipping, end);
     shipping.stop(&rig).unwrap();
@@ -258,7 +256,7 @@ fn a_full_disk_is_waited_for() {
     };
     let cluster = cluster();
     // The rig's own scratch directory is another: the disk is unmounted before this one goes.
-    let rig = Rig::on(Scratch::new(), Arc::new(FolderStore::create(&place).unwrap()));
+    let rig = Rig::on(Scratch::new(), Home::Folder(place.clone()));
     let shipping = rig.ship(&rig.source(&[cluster.conninfo()]), PARTS);
     let end = write_log(&cluster);
     wait_whole(&rig, &shipping, end);

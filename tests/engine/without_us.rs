@@ -36,8 +36,7 @@ impl Holder<'_> {
         fs::write(dir.join("identity.txt"), format!("{identity}\n")).unwrap();
         let wal = dir.join(format!("repo/postgres/registro/wal/{}", rig.archive().system_id));
         let holder = Holder { like, dir, wal };
-        let (from, to) = (rig.repository_dir(), holder.dir.join("repo"));
-        holder.shell(&format!("cp -r '{}' '{}'", from.display(), to.display()));
+        rig.home.copy_to(&holder.dir.join("repo"));
         holder.save_script(&text);
         holder
     }

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::sync::Arc;
 
-use fenice::adapters::folder::FolderStore;
 use fenice::engines::postgres::cluster;
 use fenice::engines::postgres::restore::facts::open_vault;
 use fenice::model::wal_name::segment_name;
@@ -18,7 +17,7 @@ use fenice::repository::{Repository, secrets};
 use secrecy::ExposeSecret;
 
 use crate::cli::rig::{Place, RESOURCE};
-use crate::support::Cluster;
+use crate::support::{Cluster, Home};
 
 /// Looks at the repository of a place as a stranger would who has the recovery key.
 pub struct Witness {
@@ -27,7 +26,7 @@ pub struct Witness {
     archive: WalArchive,
     /// Where the server keeps every segment it ever wrote.
     pg_wal: PathBuf,
-    vault_dir: PathBuf,
+    home: Arc<Home>,
     password_file: PathBuf,
     /// Objects never change, so that each is read once until the end.
     seen: BTreeSet<String>,
@@ -36,12 +35,11 @@ pub struct Witness {
 impl Witness {
     /// The cluster must be registered, and keep all its log.
     pub fn of(place: &Place, server: &Cluster) -> Witness {
-        let store = FolderStore::open(&place.path("repository")).unwrap();
         let identity = std::fs::read_to_string(place.path("identity.age")).unwrap();
         let identities = Identities::parse(&identity).unwrap();
         let recipients = Recipients::parse(&identities.recipients()).unwrap();
-        let store = std::sync::Arc::new(store);
-        let repository = Repository::open(store, recipients, Some(identities)).unwrap();
+        let repository =
+            Repository::open(place.home.store(), recipients, Some(identities)).unwrap();
         let resource: ResourceName = RESOURCE.parse().unwrap();
         let registered = cluster::registered(&repository, &resource).unwrap();
         let archive = cluster::archive(&repository, &resource, &registered.cluster, 3);
@@ -50,7 +48,7 @@ impl Witness {
             resource,
             archive,
             pg_wal: server.data_dir().join("pg_wal"),
-            vault_dir: place.path("repository/postgres").join(RESOURCE).join("vault"),
+            home: place.home.clone(),
             password_file: place.path("vault-password"),
             seen: BTreeSet::new(),
         }
@@ -119,8 +117,7 @@ impl Witness {
         let name = secrets::vault_password(&self.resource, 1);
         let password = secrets::read(&self.repository, &name).unwrap().unwrap();
         std::fs::write(&self.password_file, password.expose_secret()).unwrap();
-        let mut restic = Command::new("restic");
-        restic.args(["--no-cache", "--no-lock", "-r"]).arg(&self.vault_dir);
+        let mut restic = self.home.restic(&format!("postgres/{RESOURCE}/vault"));
         restic.arg("--password-file").arg(&self.password_file).args(["check", "--read-data"]);
         let check = restic.output().unwrap();
         let said = String::from_utf8_lossy(&check.stdout);

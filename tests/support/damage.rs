@@ -1,18 +1,26 @@
-//! Files that are damaged for a while, in the two ways that disks and cables do it.
+//! Objects that are damaged for a while, in the two ways that disks and cables do it.
 
-use std::fs;
-use std::path::Path;
+use fenice::ports::Store;
 
-/// Changes the file at `path` while `during` runs, and puts it back after.
-pub fn damaged(path: &Path, damage: impl FnOnce(&mut Vec<u8>), during: impl FnOnce()) {
-    let good = fs::read(path).expect("a file to damage");
+/// Changes the object `key` while `during` runs, and puts it back after.
+pub fn damaged(
+    store: &dyn Store,
+    key: &str,
+    damage: impl FnOnce(&mut Vec<u8>),
+    during: impl FnOnce(),
+) {
+    let good = store.get(key).unwrap().expect("an object to damage");
     let mut bad = good.clone();
     damage(&mut bad);
-    // Objects are read-only.
-    fs::remove_file(path).expect("remove the good file");
-    fs::write(path, &bad).expect("write the bad file");
+    replace(store, key, &bad);
     during();
-    fs::write(path, &good).expect("put the good file back");
+    replace(store, key, &good);
+}
+
+/// No store of ours changes an object: it is removed and made anew.
+fn replace(store: &dyn Store, key: &str, bytes: &[u8]) {
+    store.remove(key).unwrap();
+    store.put_new(key, bytes).unwrap();
 }
 
 pub fn cut(bytes: &mut Vec<u8>) {

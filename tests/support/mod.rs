@@ -4,12 +4,14 @@
 //! dropped, also by a panic. Every wait is bounded and a failure shows the server's log.
 #![allow(dead_code, unused_imports, reason = "a tool box: no single test uses all of it")]
 
+mod bucket; // an S3 server
 mod builder; // what a cluster shall be
 mod certificates; // a CA and a server certificate, by openssl
 mod cluster; // start, stop, kill, restart, promote
 mod command; // programs with a deadline
 mod damage; // files that are bad for a while
 mod dice; // seeded choices
+mod home; // a folder or a bucket
 mod processes; // who still runs
 pub mod proxy; // a network that misbehaves
 mod psql; // SQL, pgbench, connection strings
@@ -20,11 +22,13 @@ mod wait; // bounded polls
 
 mod tests;
 
+pub use bucket::{Bucket, credentials};
 pub use builder::Builder;
 pub use cluster::{Cluster, Stop};
 pub use command::{Finished, run};
 pub use damage::{cut, damaged, flip};
 pub use dice::Dice;
+pub use home::Home;
 pub use processes::{has_ended, naming, stop_by_pid, stop_postmaster};
 pub use psql::Background;
 pub use scratch::Scratch;

@@ -93,6 +93,12 @@ fn sweep() {
     }
 }
 
+/// Writes a file that only we can read.
+pub fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).expect("write a private file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("make a file private");
+}
+
 fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("open a directory");
 }

@@ -31,14 +31,7 @@ pub fn has_tls(version: u32) -> bool {
 
 /// Where Debian puts a server, or where `scripts/install test` does.
 pub(super) fn bin_dir(version: u32) -> PathBuf {
-    let installed = match std::env::var_os("FENICE_SERVERS") {
-        Some(dir) => PathBuf::from(dir),
-        None => {
-            let user = rustix::process::geteuid().as_raw();
-            PathBuf::from(format!("/var/tmp/fenice-servers-{user}"))
-        }
-    };
-    let ours = installed.join(format!("current/{version}/bin"));
+    let ours = installed().join(format!("{version}/bin"));
     let debian = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
     // Anybody may create a name under /var/tmp; what is not ours is not run.
     let safe = |dir: &Path| match fs::metadata(dir.join("postgres")) {
@@ -52,6 +45,25 @@ pub(super) fn bin_dir(version: u32) -> PathBuf {
              tests with FENICE_TEST_VERSIONS=15"
         )
     })
+}
+
+/// Where `scripts/install test` puts servers.
+fn installed() -> PathBuf {
+    let dir = match std::env::var_os("FENICE_SERVERS") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            let user = rustix::process::geteuid().as_raw();
+            PathBuf::from(format!("/var/tmp/fenice-servers-{user}"))
+        }
+    };
+    dir.join("current")
+}
+
+/// The S3 server's program; panics if it is not installed, rather than testing less.
+pub(super) fn s3_server() -> PathBuf {
+    let program = installed().join("weed");
+    assert!(program.exists(), "the S3 server is not installed: run `scripts/install test`");
+    program
 }
 
 /// The system user that runs a server: PostgreSQL refuses root.

@@ -48,7 +48,7 @@ pub struct SnapshotJob {
 pub struct OpenVault {
     pub vault: Vault,
     pub index: Arc<Index>,
-    _lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
 }
 
 /// The two labels of `pg_backup_stop` or of a base backup's archive.
@@ -100,7 +100,7 @@ impl SnapshotJob {
             tracing::info!(packs = adopted.packs, "taking up what an unfinished run stored");
             index = vault.load_index()?;
         }
-        Ok(OpenVault { vault, index: Arc::new(index), _lock: lock })
+        Ok(OpenVault { vault, index: Arc::new(index), lock })
     }
 
     /// Commits what was read: the restic snapshot, then, once the log is stored, our manifest.
@@ -126,8 +126,10 @@ impl SnapshotJob {
         };
         let nodes = outcome.nodes;
         let committed: Committed = blocking(move || {
+            open.lock.check()?;
             let committed = writer.finish(nodes, promise, about);
-            drop(open);
+            // Whoever took over meanwhile may have removed what this snapshot uses.
+            open.lock.check()?;
             committed
         })
         .await?;

@@ -1,0 +1,154 @@
+//! What a failed request means: whether to try again, whether it may have been done all the same,
+//! and what the operator can do.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::RequestId;
+
+use crate::adapters::system::SystemEntropy;
+use crate::error::{Error, Result};
+use crate::ports::Entropy;
+
+/// Attempts of one request, with pauses of up to 0.2, 0.4, 0.8, 1.6, 3.2 s: what takes longer is
+/// for the caller, who knows whether there is time.
+const ATTEMPTS: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A failed request.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub error: Error,
+    pub again: bool,
+    /// No clear answer came: it may have been done.
+    pub unsure: bool,
+    /// Of the answer, if there was one.
+    pub status: Option<u16>,
+    pub code: Option<String>,
+}
+
+impl Failure {
+    /// Something wrong with what came although the request went well.
+    pub fn of_answer(what: String) -> Failure {
+        let error = Error::failed(what).later();
+        Failure { error, again: true, unsure: true, status: None, code: None }
+    }
+
+    /// `what` completes "cannot …".
+    pub fn of<E>(what: &str, failed: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        let attempted = format!("cannot {what}");
+        let SdkError::ServiceError(answer) = failed else {
+            let error = Error::failed(attempted).because(chain(failed)).later();
+            let refused = matches!(failed, SdkError::ConstructionFailure(_));
+            let error = hinted(error, no_credentials(failed));
+            return Failure { error, again: !refused, unsure: true, status: None, code: None };
+        };
+        let status = answer.raw().status().as_u16();
+        let code = answer.err().code().unwrap_or_default();
+        let message = answer.err().message().unwrap_or_default();
+        let request = answer.raw().request_id().unwrap_or("unknown");
+        let told = format!("HTTP {status} {code} {message} (request {request})");
+        let passing = status >= 500
+            || matches!(
+                code,
+                "RequestTimeout"
+                    | "SlowDown"
+                    | "Throttling"
+                    | "ThrottlingException"
+                    | "TooManyRequests"
+                    | "OperationAborted"
+                    | "ConditionalRequestConflict"
+            )
+            || status == 429;
+        let mut error = Error::failed(attempted).because(told);
+        if passing {
+            error = error.later();
+        }
+        let error = hinted(error, hint_for(code));
+        let (status, code) = (Some(status), Some(code.to_owned()));
+        Failure { error, again: passing, unsure: passing, status, code }
+    }
+
+    /// The condition of a conditional request did not hold.
+    pub fn is_condition(&self) -> bool {
+        self.status == Some(412)
+    }
+
+    /// There is no such object: said of the key, not of the bucket.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.code.as_deref(), Some("NoSuchKey" | "NoSuchVersion"))
+    }
+}
+
+/// Runs `attempt` until it succeeds, fails for good, or [`ATTEMPTS`] are over.
+pub(super) async fn retried<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    for turn in 0.. {
+        match attempt().await {
+            Err(failure) if failure.again && turn + 1 < ATTEMPTS => {
+                tracing::debug!(error = %failure.error.chain(), turn, "a request is tried again");
+                tokio::time::sleep(pause(turn)).await;
+            }
+            ended => return ended,
+        }
+    }
+    unreachable!("the last turn returns")
+}
+
+/// Between half and the whole of a time that doubles: many clients do not come back at once.
+fn pause(turn: u32) -> Duration {
+    let longest = FIRST_PAUSE * 2u32.saturating_pow(turn);
+    let mut byte = [0];
+    SystemEntropy.fill(&mut byte);
+    longest / 2 + longest / 2 * u32::from(byte[0]) / 255
+}
+
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn no_credentials(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    chain(error)
+        .contains("credentials")
+        .then_some("Name `credentials` for the repository, or give them where AWS's tools look.")
+}
+
+fn hint_for(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "NoSuchBucket" => "Create the bucket, in the region of your promise; Fenice makes none.",
+        "AccessDenied" => "Compare the permissions of this key with those the README lists.",
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" => "Check the credentials.",
+        "RequestTimeTooSkewed" => "Set the clock of this machine.",
+        "PermanentRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => {
+            "The bucket lies in another region: set `region`."
+        }
+        "SlowDown" => "The store asks for patience; fewer workers ask less of it.",
+        _ => return None,
+    })
+}
+
+fn hinted(error: Error, hint: Option<&str>) -> Error {
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}

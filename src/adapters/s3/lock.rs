@@ -1,0 +1,251 @@
+//! An exclusive lock in a bucket: an object that its holder renews, changed only on condition that
+//! it is unchanged (`If-Match`).
+//!
+//! Whoever finds it held takes it over only from a process of this machine that has ended, or
+//! after watching it unchanged for [`TTL`] by its own monotonic clock; other machines' clocks are
+//! never compared (RULES 21). A holder that could not renew for so long says so in
+//! [`Lock::check`]; a store across a network cannot stop it by itself.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::adapters::system::SystemEntropy;
+use crate::error::{Attempt, Error, Kind, Result};
+use crate::ports::Entropy;
+use crate::ports::store::Lock;
+
+use super::Driver;
+use super::objects::{Condition, Objects};
+
+/// Unrenewed for so long, a lock belongs to nobody.
+const TTL: Duration = Duration::from_secs(45);
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// Begins with a dot: no key of an object does, and no listing shows it.
+const LOCKS: &str = ".locks";
+
+/// What the object says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Claim {
+    v: u32,
+    /// Drawn by each holder.
+    token: String,
+    /// Counts renewals, so that each has another content.
+    renewal: u64,
+    /// Of the machine since it was started (`/proc/sys/kernel/random/boot_id`).
+    boot: String,
+    process: u32,
+    /// When the process began, in clock ticks since the boot: tells it from a later one with its
+    /// number (`/proc/PID/stat`, field 22).
+    began: u64,
+    released: bool,
+}
+
+/// A lock that is held; dropping it releases it.
+pub(super) struct S3Lock {
+    name: String,
+    lost: Arc<AtomicBool>,
+    /// Dropped to end the renewing, which then releases the lock and says so.
+    end: Option<oneshot::Sender<()>>,
+    released: Receiver<()>,
+    /// What renews it.
+    driver: Option<Arc<Driver>>,
+}
+
+impl S3Lock {
+    /// Outlives the store that it was taken from.
+    pub(super) fn kept_by(mut self, driver: Arc<Driver>) -> S3Lock {
+        self.driver = Some(driver);
+        self
+    }
+}
+
+impl Lock for S3Lock {
+    fn check(&self) -> Result<()> {
+        match self.lost.load(Ordering::SeqCst) {
+            false => Ok(()),
+            true => Err(Error::new(Kind::Busy, format!("the lock {} was lost", self.name)).hint(
+                "The bucket could not be reached for too long, and another process may have \
+                 taken over. Nothing was committed; run it again.",
+            )),
+        }
+    }
+}
+
+impl Drop for S3Lock {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        // Not released, it frees itself.
+        let _ = self.released.recv_timeout(RELEASE_PATIENCE);
+    }
+}
+
+/// Takes the lock `name`.
+pub(super) async fn take(objects: Arc<Objects>, name: &str) -> Result<S3Lock> {
+    let key = format!("{LOCKS}/{name}.json");
+    let claim = Claim::ours()?;
+    let mut watched: Option<(String, Instant)> = None;
+    // One look more than a lock can go unchanged.
+    for _ in 0..=TTL.as_secs() / LOOK_EVERY.as_secs() + 1 {
+        let (condition, found);
+        match objects.get(&key, None).await? {
+            None => condition = Condition::Absent,
+            Some(object) => {
+                let holder: Claim = serde_json::from_slice(&object.bytes)
+                    .attempt(|| format!("read the lock {name} of the {}", objects.describe()))?;
+                found = object.etag;
+                let unchanged = match &watched {
+                    Some((etag, _)) if *etag != found => return Err(busy(name, &holder)),
+                    Some((_, since)) => since.elapsed() >= TTL,
+                    None => false,
+                };
+                if !(holder.released || holder.has_ended()? || unchanged) {
+                    if holder.is_here(&claim) {
+                        return Err(busy(name, &holder));
+                    }
+                    watched.get_or_insert((found, Instant::now()));
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                condition = Condition::Unchanged(&found);
+            }
+        }
+        return match objects.put_if(&key, claim.bytes()?, condition).await? {
+            Some(etag) => Ok(hold(objects.clone(), name, key, claim, etag)),
+            None => Err(Error::new(Kind::Busy, format!("{name} was locked by another just now"))),
+        };
+    }
+    Err(Error::new(Kind::Busy, format!("{name} is locked")))
+}
+
+fn busy(name: &str, holder: &Claim) -> Error {
+    Error::new(Kind::Busy, format!("{name} is locked by process {}", holder.process)).hint(format!(
+        "Wait for that process to end, which may run on another machine; unrenewed, the lock \
+         frees itself after {} s.",
+        TTL.as_secs()
+    ))
+}
+
+/// Renews the lock until it is dropped.
+fn hold(objects: Arc<Objects>, name: &str, key: String, claim: Claim, etag: String) -> S3Lock {
+    let lost = Arc::new(AtomicBool::new(false));
+    let (end, ending) = oneshot::channel();
+    let (done, released) = sync_channel(1);
+    let holding = Holding { objects, key, claim, etag, lost: lost.clone() };
+    tokio::spawn(holding.run(ending, done));
+    S3Lock { name: name.to_owned(), lost, end: Some(end), released, driver: None }
+}
+
+struct Holding {
+    objects: Arc<Objects>,
+    key: String,
+    claim: Claim,
+    /// Of the claim as it was last written.
+    etag: String,
+    lost: Arc<AtomicBool>,
+}
+
+impl Holding {
+    async fn run(mut self, mut ending: oneshot::Receiver<()>, done: SyncSender<()>) {
+        let mut renewed = Instant::now();
+        while !self.lost.load(Ordering::SeqCst) {
+            let pause = tokio::time::timeout(RENEW_EVERY, &mut ending).await;
+            let ends = pause.is_ok();
+            self.claim.renewal += 1;
+            self.claim.released = ends;
+            // From before the request on: that is when others began to see it unchanged.
+            let asked = Instant::now();
+            let left = TTL.saturating_sub(renewed.elapsed());
+            match tokio::time::timeout(left, self.renew()).await {
+                Ok(Ok(true)) => renewed = asked,
+                Ok(Ok(false)) => self.lose("another process took it over"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %error.chain(), "a lock could not be renewed");
+                    if renewed.elapsed() >= TTL {
+                        self.lose("it could not be renewed");
+                    }
+                }
+                Err(_) => self.lose("it could not be renewed"),
+            }
+            if ends {
+                break;
+            }
+        }
+        // Whoever waits for it may be gone.
+        let _ = done.send(());
+    }
+
+    async fn renew(&mut self) -> Result<bool> {
+        let condition = Condition::Unchanged(&self.etag);
+        let written = self.objects.put_if(&self.key, self.claim.bytes()?, condition).await?;
+        let still = written.is_some();
+        self.etag = written.unwrap_or_default();
+        Ok(still)
+    }
+
+    fn lose(&self, why: &str) {
+        tracing::error!(lock = self.key, why, "a lock is lost");
+        self.lost.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Claim {
+    fn ours() -> Result<Claim> {
+        let mut token = [0; 16];
+        SystemEntropy.fill(&mut token);
+        let process = std::process::id();
+        let began = began_at(process).attempt(|| "read when this process began".to_owned())?;
+        let began = began.ok_or_else(|| Error::failed("this process is not in /proc"))?;
+        Ok(Claim {
+            v: 1,
+            token: hex::encode(token),
+            renewal: 0,
+            boot: boot_id().attempt(|| "read the id of this boot".to_owned())?,
+            process,
+            began,
+            released: false,
+        })
+    }
+
+    fn bytes(&self) -> Result<Bytes> {
+        let json = serde_json::to_vec(self);
+        json.map(Bytes::from).attempt(|| "write a lock".to_owned())
+    }
+
+    /// Whether it is of the machine, and the run of it, that `other` is of.
+    fn is_here(&self, other: &Claim) -> bool {
+        self.boot == other.boot
+    }
+
+    /// Whether it is of a process of this machine that provably ended.
+    fn has_ended(&self) -> Result<bool> {
+        let here = boot_id().attempt(|| "read the id of this boot".to_owned())? == self.boot;
+        let what = || format!("find out about process {}", self.process);
+        Ok(here && began_at(self.process).attempt(what)? != Some(self.began))
+    }
+}
+
+fn boot_id() -> std::io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// When a process began, in clock ticks since the boot (proc(5)); `None` if there is none.
+fn began_at(process: u32) -> std::io::Result<Option<u64>> {
+    let stat = match fs::read_to_string(format!("/proc/{process}/stat")) {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The name in parentheses may hold anything; state and what follows come after the last one.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let began = after.split_whitespace().nth(19).and_then(|field| field.parse().ok());
+    began.map(Some).ok_or_else(|| std::io::Error::other("an unexpected /proc/PID/stat"))
+}

@@ -1,0 +1,151 @@
+//! A store in an S3 bucket, of AWS or of anybody who speaks its protocol with conditional writes.
+//!
+//! Objects are created with `If-None-Match: *`, so of several writers one wins, and a retry after
+//! an answer that got lost finds its own object. An object is removed with all its versions: a
+//! delete marker alone would keep the data. Retries are ours and none the SDK's: only this side
+//! knows that a write whose answer was lost may have been done.
+
+mod connect;
+mod failure;
+mod lock;
+mod objects;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use tokio::runtime::Runtime;
+
+use crate::error::{Attempt, Error, Result};
+use crate::ports::store::{Entry, Lock, Put, Store, check_key, check_prefix};
+
+pub use connect::{BucketSettings, Checksums, Credentials, Encryption};
+
+use objects::Objects;
+
+/// Threads that drive the requests; the work is waiting.
+const THREADS: usize = 2;
+
+/// Holds objects in a bucket, below a prefix.
+pub struct S3Store {
+    objects: Arc<Objects>,
+    /// A lock keeps it too: it is renewed as long as it is held.
+    driver: Arc<Driver>,
+}
+
+/// The runtime of the requests: its own, because callers block.
+struct Driver {
+    /// There until dropped.
+    runtime: Option<Runtime>,
+}
+
+impl S3Store {
+    /// Connects to the bucket, which must exist and let itself be listed.
+    ///
+    /// # Errors
+    /// There is no such bucket, no access to it, or nobody answers.
+    pub fn open(settings: BucketSettings) -> Result<S3Store> {
+        let driver = Arc::new(Driver::start()?);
+        let client = driver.run(connect::client(settings.clone()))?;
+        let store = S3Store { objects: Arc::new(Objects { client, settings }), driver };
+        let objects = store.objects.clone();
+        store.driver.run(async move { objects.probe().await })?;
+        Ok(store)
+    }
+}
+
+impl Driver {
+    fn start() -> Result<Driver> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("s3")
+            .enable_all()
+            .build()
+            .attempt(|| "start the threads of the S3 client".to_owned())?;
+        Ok(Driver { runtime: Some(runtime) })
+    }
+
+    /// Runs `work` there while this thread waits, which may itself belong to another runtime.
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let ended = || Error::failed("the S3 client has ended");
+        let runtime = self.runtime.as_ref().ok_or_else(ended)?;
+        let (sender, receiver) = sync_channel(1);
+        runtime.spawn(async move {
+            // Whoever asked waits below.
+            let _ = sender.send(work.await);
+        });
+        receiver.recv().map_err(|_| Error::failed("the S3 client panicked"))?
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Plain dropping would wait, which panics on a thread that must not.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Store for S3Store {
+    fn describe(&self) -> String {
+        self.objects.describe()
+    }
+
+    fn put_new(&self, key: &str, body: &[u8]) -> Result<Put> {
+        check_key(key)?;
+        let (objects, key, body) = (self.objects.clone(), key.to_owned(), body.to_vec());
+        self.driver.run(async move { objects.put_new(&key, body.into()).await })
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        check_key(key)?;
+        let (objects, key) = (self.objects.clone(), key.to_owned());
+        let found = self.driver.run(async move { objects.get(&key, None).await })?;
+        Ok(found.map(|object| object.bytes.into()))
+    }
+
+    fn read_range(&self, key: &str, offset: u64, into: &mut [u8]) -> Result<()> {
+        check_key(key)?;
+        let (objects, wanted) = (self.objects.clone(), into.len() as u64);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let owned = key.to_owned();
+        let found =
+            self.driver.run(async move { objects.get(&owned, Some((offset, wanted))).await })?;
+        let what = || format!("cannot read {wanted} bytes at {offset} of {key}");
+        match found {
+            Some(object) if object.bytes.len() == into.len() => {
+                into.copy_from_slice(&object.bytes);
+                Ok(())
+            }
+            Some(object) => Err(Error::failed(format!("{}: {} came", what(), object.bytes.len()))),
+            None => {
+                Err(Error::failed(format!("{}: it is not in {}", what(), self.objects.describe())))
+            }
+        }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        check_prefix(prefix)?;
+        let (objects, prefix) = (self.objects.clone(), prefix.to_owned());
+        self.driver.run(async move { objects.list(&prefix).await })
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        check_key(key)?;
+        let (objects, key) = (self.objects.clone(), key.to_owned());
+        self.driver.run(async move { objects.remove(&key).await })
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {
+        check_key(name)?;
+        let (objects, name) = (self.objects.clone(), name.to_owned());
+        let held = self.driver.run(async move { lock::take(objects, &name).await })?;
+        Ok(Box::new(held.kept_by(self.driver.clone())))
+    }
+}

@@ -1,0 +1,262 @@
+//! Requests for objects: each complete or an error, tried again while that can help.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::ServerSideEncryption;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::ports::store::{Entry, Put, check_key};
+
+use super::connect::{BucketSettings, Encryption};
+use super::failure::{Failure, retried};
+
+/// A bucket with its client.
+pub(super) struct Objects {
+    pub client: Client,
+    pub settings: BucketSettings,
+}
+
+/// An object, or the part of it that was asked for.
+pub(super) struct Found {
+    pub bytes: Bytes,
+    pub etag: String,
+}
+
+/// On what condition an object is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Condition<'a> {
+    /// There is none.
+    Absent,
+    /// It is still the one with this ETag.
+    Unchanged(&'a str),
+}
+
+impl Objects {
+    pub fn describe(&self) -> String {
+        let BucketSettings { bucket, prefix, endpoint, .. } = &self.settings;
+        let place = if prefix.is_empty() { bucket.clone() } else { format!("{bucket}/{prefix}") };
+        match endpoint {
+            Some(endpoint) => format!("bucket {place} at {endpoint}"),
+            None => format!("bucket {place}"),
+        }
+    }
+
+    pub fn full_key(&self, key: &str) -> String {
+        match self.settings.prefix.as_str() {
+            "" => key.to_owned(),
+            prefix => format!("{prefix}/{key}"),
+        }
+    }
+
+    /// Asks for nothing but shows whether the bucket is there and listing allowed.
+    pub async fn probe(&self) -> Result<()> {
+        let what = format!("open the {}", self.describe());
+        let bucket = &self.settings.bucket;
+        let asked = retried(|| async {
+            let request = self.client.list_objects_v2().bucket(bucket).max_keys(1);
+            request.prefix(self.full_key("")).send().await.map_err(|e| Failure::of(&what, &e))
+        });
+        asked.await.map(drop).map_err(|failure| failure.error)
+    }
+
+    pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        Ok(match self.put_if(key, bytes, Condition::Absent).await? {
+            Some(_) => Put::Created,
+            None => Put::Exists,
+        })
+    }
+
+    /// Writes if the condition holds: the ETag of what was written, or `None` if it does not.
+    /// After an answer that got lost, what is there is compared: it may be ours.
+    pub async fn put_if(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        condition: Condition<'_>,
+    ) -> Result<Option<String>> {
+        let unsure = AtomicBool::new(false);
+        let written = retried(|| async {
+            let written = self.put(key, &bytes, condition).await;
+            if written.as_ref().is_err_and(|failure| failure.unsure) {
+                unsure.store(true, Ordering::Relaxed);
+            }
+            written
+        });
+        match written.await {
+            Ok(etag) => Ok(Some(etag)),
+            Err(failure) if failure.is_condition() => {
+                if !unsure.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                let there = self.get(key, None).await?;
+                Ok(there.filter(|there| there.bytes == bytes).map(|there| there.etag))
+            }
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    /// Writes once; the ETag of what was written.
+    async fn put(
+        &self,
+        key: &str,
+        bytes: &Bytes,
+        condition: Condition<'_>,
+    ) -> Result<String, Failure> {
+        let what = format!("write the object {key} to the {}", self.describe());
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.settings.bucket)
+            .key(self.full_key(key))
+            .content_length(bytes.len() as i64)
+            .body(ByteStream::from(bytes.clone()))
+            .set_server_side_encryption(self.settings.encryption.map(
+                |encryption| match encryption {
+                    Encryption::Aes256 => ServerSideEncryption::Aes256,
+                    Encryption::Kms => ServerSideEncryption::AwsKms,
+                },
+            ));
+        let request = match condition {
+            Condition::Absent => request.if_none_match("*"),
+            Condition::Unchanged(etag) => request.if_match(etag),
+        };
+        let answer = request.send().await.map_err(|e| Failure::of(&what, &e))?;
+        answer.e_tag.ok_or_else(|| Failure::of_answer(format!("cannot {what}: no ETag came")))
+    }
+
+    /// The object, or so many bytes of it from an offset; `None` if there is none.
+    pub async fn get(&self, key: &str, range: Option<(u64, u64)>) -> Result<Option<Found>> {
+        let read = retried(|| self.get_once(key, range)).await;
+        match read {
+            Ok(found) => Ok(Some(found)),
+            Err(failure) if failure.is_absent() => Ok(None),
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    async fn get_once(&self, key: &str, range: Option<(u64, u64)>) -> Result<Found, Failure> {
+        let what = format!("read the object {key} from the {}", self.describe());
+        let range = range.map(|(offset, bytes)| format!("bytes={offset}-{}", offset + bytes - 1));
+        let request = self.client.get_object().bucket(&self.settings.bucket);
+        let request = request.key(self.full_key(key)).set_range(range);
+        let answer = request.send().await.map_err(|e| Failure::of(&what, &e))?;
+        let promised = answer.content_length;
+        let etag = answer.e_tag.unwrap_or_default();
+        let bytes = answer.body.collect().await;
+        let bytes = bytes.map_err(|e| Failure::of_answer(format!("cannot {what}: {e}")))?;
+        let bytes = bytes.into_bytes();
+        match promised {
+            Some(promised) if promised != bytes.len() as i64 => Err(Failure::of_answer(format!(
+                "cannot {what}: {} of {promised} bytes came",
+                bytes.len()
+            ))),
+            _ => Ok(Found { bytes, etag }),
+        }
+    }
+
+    /// Everything below `prefix`, page after page.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let what = format!("list {prefix} in the {}", self.describe());
+        let root = self.full_key("");
+        let mut entries = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let page = retried(|| async {
+                let request = self.client.list_objects_v2().bucket(&self.settings.bucket);
+                let request = request.prefix(self.full_key(prefix));
+                let request = request.set_continuation_token(token.clone());
+                request.send().await.map_err(|e| Failure::of(&what, &e))
+            });
+            let page = page.await.map_err(|failure| failure.error)?;
+            for object in page.contents.unwrap_or_default() {
+                let (Some(key), Some(bytes), Some(at)) =
+                    (object.key, object.size, object.last_modified)
+                else {
+                    return Err(Error::failed(format!("cannot {what}: an entry is incomplete")));
+                };
+                // What is not one of our keys (a lock, a stranger's folder mark) is not listed.
+                let Some(key) = key.strip_prefix(&root).filter(|key| check_key(key).is_ok()) else {
+                    continue;
+                };
+                let stored_at = Timestamp::new(at.secs(), at.subsec_nanos() as i32);
+                let stored_at = stored_at.map_err(|e| Error::failed(what.clone()).because(e))?;
+                entries.push(Entry { key: key.to_owned(), bytes: bytes as u64, stored_at });
+            }
+            match (page.is_truncated.unwrap_or(false), page.next_continuation_token) {
+                (false, _) => break,
+                (true, Some(next)) if token.as_ref() != Some(&next) => token = Some(next),
+                (true, _) => {
+                    let what =
+                        format!("cannot {what}: it goes on, and the store does not say where");
+                    return Err(Error::failed(what).later());
+                }
+            }
+        }
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    /// Removes every version of the object, the oldest first, so that none comes to light again.
+    pub async fn remove(&self, key: &str) -> Result<()> {
+        let what = format!("remove the object {key} from the {}", self.describe());
+        let full = self.full_key(key);
+        for version in self.versions(&full, &what).await? {
+            let removed = retried(|| async {
+                let request = self.client.delete_object().bucket(&self.settings.bucket);
+                let request = request.key(&full).version_id(&version);
+                request.send().await.map_err(|e| Failure::of(&what, &e))
+            });
+            match removed.await {
+                Ok(_) => {}
+                Err(failure) if failure.is_absent() => {}
+                Err(failure) => return Err(failure.error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids of all versions and delete markers of exactly this key, the oldest first.
+    async fn versions(&self, full: &str, what: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut after: (Option<String>, Option<String>) = (None, None);
+        loop {
+            let page = retried(|| async {
+                let request = self.client.list_object_versions().bucket(&self.settings.bucket);
+                let request = request.prefix(full).set_key_marker(after.0.clone());
+                let request = request.set_version_id_marker(after.1.clone());
+                request.send().await.map_err(|e| Failure::of(what, &e))
+            });
+            let page = page.await.map_err(|failure| failure.error)?;
+            found.extend(versions_of(&page, full));
+            // Longer keys with this beginning follow all versions of this one.
+            let passed = page.next_key_marker.as_ref().is_some_and(|next| next.as_str() > full);
+            if !page.is_truncated.unwrap_or(false) || passed {
+                break;
+            }
+            let next = (page.next_key_marker, page.next_version_id_marker);
+            if next.0.is_none() || next == after {
+                let what = format!("cannot {what}: its versions go on, and nobody says where");
+                return Err(Error::failed(what).later());
+            }
+            after = next;
+        }
+        found.sort();
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+}
+
+fn versions_of(page: &ListObjectVersionsOutput, full: &str) -> Vec<(i128, String)> {
+    let versions = page.versions().iter().filter(|version| version.key() == Some(full));
+    let versions = versions.map(|version| (version.last_modified(), version.version_id()));
+    let markers = page.delete_markers().iter().filter(|marker| marker.key() == Some(full));
+    let markers = markers.map(|marker| (marker.last_modified(), marker.version_id()));
+    let known = |(at, id): (Option<&DateTime>, Option<&str>)| {
+        (at.map_or(0, |at| at.as_nanos()), id.unwrap_or("null").to_owned())
+    };
+    versions.chain(markers).map(known).collect()
+}

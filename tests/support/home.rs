@@ -1,0 +1,118 @@
+//! Where a test's repository lies: a folder, or with `FENICE_TEST_STORE=bucket` a real bucket, so
+//! that the same tests run on both.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use fenice::adapters::folder::FolderStore;
+use fenice::adapters::s3::S3Store;
+use fenice::ports::Store;
+
+use super::bucket::{ACCESS_KEY, Bucket, SECRET_KEY};
+use super::proxy::{Fault, Proxy};
+
+const PREFIX: &str = "registro/main";
+
+/// A place for one repository, empty at first.
+#[derive(Debug)]
+pub enum Home {
+    Folder(PathBuf),
+    /// Reached through a network that can fail.
+    Bucket(Bucket, Proxy),
+}
+
+impl Home {
+    /// Below `dir`, or in a bucket of its own.
+    pub fn new(dir: &Path) -> Home {
+        match std::env::var("FENICE_TEST_STORE").as_deref() {
+            Err(_) | Ok("folder") => Home::Folder(dir.join("repository")),
+            Ok("bucket") => {
+                let bucket = Bucket::new();
+                let proxy = Proxy::to(bucket.port);
+                Home::Bucket(bucket, proxy)
+            }
+            Ok(other) => panic!("FENICE_TEST_STORE={other}: folder or bucket"),
+        }
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Home::Folder(dir) => Arc::new(FolderStore::create(dir).unwrap()),
+            Home::Bucket(bucket, proxy) => {
+                let mut settings = bucket.settings(PREFIX);
+                settings.endpoint = Some(format!("http://127.0.0.1:{}", proxy.port()));
+                Arc::new(S3Store::open(settings).unwrap())
+            }
+        }
+    }
+
+    /// The lines of `[repository.main]`; the bucket's key is in the file `credentials`.
+    pub fn configuration(&self, credentials: &Path) -> String {
+        match self {
+            Home::Folder(dir) => format!("path = \"{}\"\n", dir.display()),
+            Home::Bucket(bucket, proxy) => {
+                super::scratch::write_private(credentials, &super::bucket::credentials());
+                format!(
+                    "bucket = \"{}\"\nprefix = \"{PREFIX}\"\npath_style = true\n\
+                     endpoint = \"http://127.0.0.1:{}\"\ncredentials = {{ file = \"{}\" }}\n",
+                    bucket.name,
+                    proxy.port(),
+                    credentials.display()
+                )
+            }
+        }
+    }
+
+    /// The folder, if it is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Home::Folder(dir) => Some(dir),
+            Home::Bucket(..) => None,
+        }
+    }
+
+    /// The repository cannot be reached from now on.
+    pub fn take_away(&self) {
+        match self {
+            Home::Folder(dir) => fs::rename(dir, dir.with_extension("away")).unwrap(),
+            Home::Bucket(_, proxy) => proxy.set(Fault::Refuse),
+        }
+    }
+
+    /// It is back as it was.
+    pub fn give_back(&self) {
+        match self {
+            Home::Folder(dir) => fs::rename(dir.with_extension("away"), dir).unwrap(),
+            Home::Bucket(_, proxy) => proxy.set(Fault::None),
+        }
+    }
+
+    /// `restic`, on the vault at `path` of the repository; it never writes.
+    pub fn restic(&self, path: &str) -> Command {
+        let mut restic = Command::new("restic");
+        restic.args(["--no-cache", "--no-lock", "-o", "s3.bucket-lookup=path", "-r"]);
+        match self {
+            Home::Folder(dir) => restic.arg(dir.join(path)),
+            Home::Bucket(bucket, _) => restic
+                .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+                .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+                .arg(format!(
+                    "s3:http://127.0.0.1:{}/{}/{PREFIX}/{path}",
+                    bucket.port, bucket.name
+                )),
+        };
+        restic
+    }
+
+    /// Brings every object into a folder.
+    pub fn copy_to(&self, dir: &Path) {
+        let store = self.store();
+        for entry in store.list("").unwrap() {
+            let to = dir.join(&entry.key);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, store.get(&entry.key).unwrap().unwrap()).unwrap();
+        }
+    }
+}
