@@ -174,3 +174,15 @@ fn a_holder_notices_that_its_lock_was_taken() {
     wait_for("the holder notices", || held.check().is_err());
     assert_eq!(held.check().unwrap_err().kind(), Kind::Busy);
 }
+
+#[test]
+fn a_holder_that_cannot_renew_lets_go() {
+    let bucket = Bucket::new();
+    let proxy = Proxy::to(bucket.port);
+    let store = S3Store::open(through(&proxy, &bucket)).unwrap();
+    let held = store.lock("postgres/x").unwrap();
+    proxy.set(Fault::Stall);
+    held.check().unwrap();
+    wait_for("it lets go", || held.check().is_err());
+    assert_eq!(held.check().unwrap_err().kind(), Kind::Busy);
+}

@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,19 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::adapters::system::SystemEntropy;
+use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::error::{Attempt, Error, Kind, Result};
-use crate::ports::Entropy;
 use crate::ports::store::Lock;
+use crate::ports::{Clock, Entropy};
 
 use super::Driver;
 use super::objects::{Condition, Objects};
 
 /// Unrenewed for so long, a lock belongs to nobody.
 const TTL: Duration = Duration::from_secs(45);
+/// Unrenewed for so long, its holder lets go of it: what it then has under way still ends before
+/// another may come.
+const LOST_AFTER: Duration = Duration::from_secs(35);
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -52,7 +55,7 @@ struct Claim {
 /// A lock that is held; dropping it releases it.
 pub(super) struct S3Lock {
     name: String,
-    lost: Arc<AtomicBool>,
+    hold: Arc<Hold>,
     /// Dropped to end the renewing, which then releases the lock and says so.
     end: Option<oneshot::Sender<()>>,
     released: Receiver<()>,
@@ -70,14 +73,39 @@ impl S3Lock {
 
 impl Lock for S3Lock {
     fn check(&self) -> Result<()> {
-        match self.lost.load(Ordering::SeqCst) {
-            false => Ok(()),
-            true => Err(Error::new(Kind::Busy, format!("the lock {} was lost", self.name)).hint(
+        match self.hold.is_ours() {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Busy, format!("the lock {} was lost", self.name)).hint(
                 "The bucket could not be reached for too long, and another process may have \
                  taken over. Nothing was committed; run it again.",
             )),
         }
     }
+}
+
+/// What holder and renewing share.
+struct Hold {
+    lost: AtomicBool,
+    /// When the last renewal that succeeded was asked for, in milliseconds since the boot.
+    renewed_ms: AtomicU64,
+}
+
+impl Hold {
+    /// By the clock too: after a pause of the whole process nobody has noticed yet.
+    fn is_ours(&self) -> bool {
+        !self.lost.load(Ordering::SeqCst) && self.left() > Duration::ZERO
+    }
+
+    /// How long the last renewal still holds.
+    fn left(&self) -> Duration {
+        let since = now_ms().saturating_sub(self.renewed_ms.load(Ordering::SeqCst));
+        LOST_AFTER.saturating_sub(Duration::from_millis(since))
+    }
+}
+
+/// Counts a suspended machine's time too.
+fn now_ms() -> u64 {
+    u64::try_from(SystemClock.monotonic().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for S3Lock {
@@ -118,8 +146,9 @@ pub(super) async fn take(objects: Arc<Objects>, name: &str) -> Result<S3Lock> {
                 condition = Condition::Unchanged(&found);
             }
         }
+        let asked_ms = now_ms();
         return match objects.put_if(&key, claim.bytes()?, condition).await? {
-            Some(etag) => Ok(hold(objects.clone(), name, key, claim, etag)),
+            Some(etag) => Ok(hold(objects.clone(), name, key, claim, etag, asked_ms)),
             None => Err(Error::new(Kind::Busy, format!("{name} was locked by another just now"))),
         };
     }
@@ -134,14 +163,22 @@ fn busy(name: &str, holder: &Claim) -> Error {
     ))
 }
 
-/// Renews the lock until it is dropped.
-fn hold(objects: Arc<Objects>, name: &str, key: String, claim: Claim, etag: String) -> S3Lock {
-    let lost = Arc::new(AtomicBool::new(false));
+/// Renews the lock, which was asked for at `taken_ms`, until it is dropped.
+fn hold(
+    objects: Arc<Objects>,
+    name: &str,
+    key: String,
+    claim: Claim,
+    etag: String,
+    taken_ms: u64,
+) -> S3Lock {
+    let hold = Hold { lost: AtomicBool::new(false), renewed_ms: AtomicU64::new(taken_ms) };
+    let hold = Arc::new(hold);
     let (end, ending) = oneshot::channel();
     let (done, released) = sync_channel(1);
-    let holding = Holding { objects, key, claim, etag, lost: lost.clone() };
+    let holding = Holding { objects, key, claim, etag, hold: hold.clone() };
     tokio::spawn(holding.run(ending, done));
-    S3Lock { name: name.to_owned(), lost, end: Some(end), released, driver: None }
+    S3Lock { name: name.to_owned(), hold, end: Some(end), released, driver: None }
 }
 
 struct Holding {
@@ -150,30 +187,26 @@ struct Holding {
     claim: Claim,
     /// Of the claim as it was last written.
     etag: String,
-    lost: Arc<AtomicBool>,
+    hold: Arc<Hold>,
 }
 
 impl Holding {
     async fn run(mut self, mut ending: oneshot::Receiver<()>, done: SyncSender<()>) {
-        let mut renewed = Instant::now();
-        while !self.lost.load(Ordering::SeqCst) {
+        while self.hold.is_ours() {
             let pause = tokio::time::timeout(RENEW_EVERY, &mut ending).await;
             let ends = pause.is_ok();
             self.claim.renewal += 1;
             self.claim.released = ends;
             // From before the request on: that is when others began to see it unchanged.
-            let asked = Instant::now();
-            let left = TTL.saturating_sub(renewed.elapsed());
-            match tokio::time::timeout(left, self.renew()).await {
-                Ok(Ok(true)) => renewed = asked,
+            let asked_ms = now_ms();
+            match tokio::time::timeout(self.hold.left(), self.renew()).await {
+                Ok(Ok(true)) => self.hold.renewed_ms.store(asked_ms, Ordering::SeqCst),
                 Ok(Ok(false)) => self.lose("another process took it over"),
+                // Tried again as long as the last renewal holds.
                 Ok(Err(error)) => {
                     tracing::warn!(error = %error.chain(), "a lock could not be renewed");
-                    if renewed.elapsed() >= TTL {
-                        self.lose("it could not be renewed");
-                    }
                 }
-                Err(_) => self.lose("it could not be renewed"),
+                Err(_) => self.lose("it could not be renewed in time"),
             }
             if ends {
                 break;
@@ -193,7 +226,7 @@ impl Holding {
 
     fn lose(&self, why: &str) {
         tracing::error!(lock = self.key, why, "a lock is lost");
-        self.lost.store(true, Ordering::SeqCst);
+        self.hold.lost.store(true, Ordering::SeqCst);
     }
 }
 
