@@ -12,13 +12,11 @@ use crate::adapters::folder::FolderStore;
 use crate::adapters::launcher::ProcessLauncher;
 use crate::adapters::postgres::PgConnector;
 use crate::adapters::postgres::conninfo::Conninfo;
-use crate::adapters::s3::{BucketSettings, Checksums, Credentials, Encryption, S3Store};
+use crate::adapters::s3::{Credentials, S3Store};
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::adapters::{private, programs, secrets};
 use crate::catalog::Catalog;
-use crate::config::{
-    self, Config, Location, ObjectLock, PostgresSource, Resource, ServerSideEncryption,
-};
+use crate::config::{self, Config, Location, ObjectLock, PostgresSource, Resource};
 use crate::engines::postgres::cluster;
 use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::Tools;
@@ -228,30 +226,16 @@ pub fn create_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
 }
 
 fn open_bucket(bucket: &config::Bucket) -> Result<S3Store> {
-    if bucket.object_lock != ObjectLock::None {
+    let config::Bucket { place, object_lock, credentials } = bucket;
+    if *object_lock != ObjectLock::None {
         return Err(Error::new(Kind::Config, "Object Lock is not supported by this version yet")
             .hint("Set `object_lock = \"none\"`; a bucket's own default retention still holds."));
     }
-    let credentials = bucket.credentials.as_ref().map(|reference| {
+    let credentials = credentials.as_ref().map(|reference| {
         Credentials::parse(&secrets::read_secret(reference)?)
-            .attempt(|| format!("read the credentials of the bucket {}", bucket.bucket))
+            .attempt(|| format!("read the credentials of the bucket {}", place.bucket))
     });
-    S3Store::open(BucketSettings {
-        bucket: bucket.bucket.clone(),
-        prefix: bucket.prefix.clone(),
-        region: bucket.region.clone(),
-        endpoint: bucket.endpoint.clone(),
-        path_style: bucket.path_style,
-        encryption: bucket.sse.map(|encryption| match encryption {
-            ServerSideEncryption::Aes256 => Encryption::Aes256,
-            ServerSideEncryption::Kms => Encryption::Kms,
-        }),
-        checksums: match bucket.checksums {
-            config::Checksums::WhenSupported => Checksums::WhenSupported,
-            config::Checksums::WhenRequired => Checksums::WhenRequired,
-        },
-        credentials: credentials.transpose()?,
-    })
+    S3Store::open(place.clone(), credentials.transpose()?)
 }
 
 /// The identity of a repository, if the configuration names one.

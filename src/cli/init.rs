@@ -145,19 +145,16 @@ fn advice(configured: &Configured, identities: Option<&Identities>) -> Option<St
 
 /// How to reach it with public tools; the kit works on a folder.
 fn where_it_is(location: &Location) -> String {
-    let bucket = match location {
+    let place = match location {
         Location::Folder(path) => return format!("folder {}", path.display()),
-        Location::Bucket(bucket) => bucket,
+        Location::Bucket(bucket) => &bucket.place,
     };
-    let place = match bucket.prefix.as_str() {
-        "" => bucket.bucket.clone(),
-        prefix => format!("{}/{prefix}", bucket.bucket),
-    };
-    let region = bucket.region.iter().map(|region| format!(" --region {region}"));
-    let endpoint = bucket.endpoint.iter().map(|url| format!(" --endpoint-url {url}"));
+    let region = place.region.iter().map(|region| format!(" --region {region}"));
+    let endpoint = place.endpoint.iter().map(|url| format!(" --endpoint-url {url}"));
     let options: String = region.chain(endpoint).collect();
+    let path = place.path();
     format!(
-        "bucket s3://{place}\n             into a folder: aws s3 sync s3://{place} $REPO{options}"
+        "bucket s3://{path}\n             into a folder: aws s3 sync s3://{path} $REPO{options}"
     )
 }
 

@@ -225,8 +225,7 @@ fn same_place(one: &Repository, other: &Repository) -> bool {
     match (&one.location, &other.location) {
         (Location::Folder(one), Location::Folder(other)) => folder(one) == folder(other),
         (Location::Bucket(one), Location::Bucket(other)) => {
-            (&one.bucket, &one.prefix, &one.endpoint)
-                == (&other.bucket, &other.prefix, &other.endpoint)
+            (one.place.path(), &one.place.endpoint) == (other.place.path(), &other.place.endpoint)
         }
         _ => false,
     }

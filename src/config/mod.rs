@@ -22,12 +22,12 @@ mod value;
 
 use std::collections::BTreeMap;
 
-pub use crate::model::SecretRef;
+pub use crate::model::{Checksums, SecretRef, ServerSideEncryption};
 pub use cron::Cron;
 pub use daemon::Daemon;
 pub use policy::{Policy, Replicate};
 pub use problem::{Problem, Problems};
-pub use repository::{Bucket, Checksums, Location, ObjectLock, Repository, ServerSideEncryption};
+pub use repository::{Bucket, Location, ObjectLock, Repository};
 pub use resource::{Check, DrillLimits, Method, PostgresSource, Resource, Source};
 pub use service::Service;
 

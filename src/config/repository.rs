@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::problem::Report;
 use super::section::Section;
 use super::value::{FromToml, one_of};
-use crate::model::SecretRef;
+use crate::model::{BucketPlace, Checksums, SecretRef, ServerSideEncryption};
 
 /// Where bytes live.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,33 +31,13 @@ pub enum Location {
     Bucket(Bucket),
 }
 
-/// An S3 bucket, or a place in it.
+/// A bucket, and what is configured besides where it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bucket {
-    pub bucket: String,
-    /// Without slashes at its ends; empty is the whole bucket.
-    pub prefix: String,
-    /// Present unless `endpoint` is.
-    pub region: Option<String>,
-    /// The base URL of a store that is not AWS.
-    pub endpoint: Option<String>,
-    /// The bucket's name in the path instead of in the host name.
-    pub path_style: bool,
-    /// None leaves it to the bucket's own setting.
-    pub sse: Option<ServerSideEncryption>,
+    pub place: BucketPlace,
     pub object_lock: ObjectLock,
-    pub checksums: Checksums,
     /// Lines of AWS's shared credentials file; None lets the SDK look where AWS's tools look.
     pub credentials: Option<SecretRef>,
-}
-
-/// Encryption by the store, besides ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerSideEncryption {
-    /// `AES256`: the store's keys.
-    Aes256,
-    /// `aws:kms`: the bucket's KMS key.
-    Kms,
 }
 
 /// S3 Object Lock for what is written.
@@ -68,14 +48,6 @@ pub enum ObjectLock {
     Governance,
     /// Nobody can lift it before its date.
     Compliance,
-}
-
-/// When checksums are sent with uploads (AWS SDK setting `request_checksum_calculation`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checksums {
-    WhenSupported,
-    /// For stores that refuse the newer checksum headers.
-    WhenRequired,
 }
 
 /// A recipient whose checksum is right (age specification, section "X25519 recipient").
@@ -164,17 +136,17 @@ fn bucket(section: &Section<'_>, allowed_regions: &[String]) -> Option<Bucket> {
         "Data must stay in the allowed regions: change the bucket, or the promise.",
     );
     let prefix: String = section.value("prefix");
-    Some(Bucket {
+    let place = BucketPlace {
         bucket: bucket?,
         prefix: prefix.trim_matches('/').to_owned(),
         region,
         endpoint,
         path_style: section.value("path_style"),
         sse: section.optional("sse"),
-        object_lock: section.value("object_lock"),
         checksums: section.value("checksums"),
-        credentials: section.optional("credentials"),
-    })
+    };
+    let object_lock = section.value("object_lock");
+    Some(Bucket { place, object_lock, credentials: section.optional("credentials") })
 }
 
 impl FromToml for Recipient {

@@ -1,5 +1,6 @@
-//! The vocabulary: positions in the log, timelines, names, spans and sizes. Pure.
+//! The vocabulary: positions in the log, timelines, names, places, spans and sizes. Pure.
 
+pub mod bucket;
 pub mod inventory;
 pub mod lsn;
 pub mod resource;
@@ -11,6 +12,7 @@ pub mod wal_format;
 pub mod wal_name;
 pub mod wal_record;
 
+pub use bucket::{BucketPlace, Checksums, ServerSideEncryption};
 pub use inventory::{Extent, WalInventory, WalObject};
 pub use lsn::{Lsn, SegmentSize};
 pub use resource::{ResourceName, SystemId};

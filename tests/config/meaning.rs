@@ -88,10 +88,11 @@ resources = ["db-1"]
 "#;
     let config = good(text);
     let Location::Bucket(bucket) = &config.repositories["main"].location else { panic!() };
-    assert_eq!((bucket.prefix.as_str(), bucket.path_style, &bucket.region), ("a/b", true, &None));
-    assert_eq!(bucket.sse, Some(ServerSideEncryption::Kms));
+    let place = &bucket.place;
+    assert_eq!((place.prefix.as_str(), place.path_style, &place.region), ("a/b", true, &None));
+    assert_eq!(place.sse, Some(ServerSideEncryption::Kms));
     assert_eq!(bucket.object_lock, ObjectLock::Compliance);
-    assert_eq!(bucket.checksums, Checksums::WhenRequired);
+    assert_eq!(place.checksums, Checksums::WhenRequired);
     assert_eq!(
         config.repositories["main"].identity,
         Some(SecretRef::Credential("identity".to_owned()))

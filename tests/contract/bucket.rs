@@ -5,19 +5,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use fenice::adapters::s3::{BucketSettings, Credentials, S3Store};
+use fenice::adapters::s3::{Credentials, S3Store};
 use fenice::error::{Kind, Retry};
 use fenice::ports::Store;
 use fenice::ports::store::Put;
 
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Bucket, wait_for};
-
-fn through(proxy: &Proxy, bucket: &Bucket) -> BucketSettings {
-    let mut settings = bucket.settings("far");
-    settings.endpoint = Some(format!("http://127.0.0.1:{}", proxy.port()));
-    settings
-}
 
 #[test]
 fn what_is_removed_leaves_no_version() {
@@ -60,8 +54,8 @@ fn a_listing_goes_on_over_all_pages() {
 fn a_write_whose_answer_got_lost_is_found_to_be_ours() {
     let bucket = Bucket::new();
     let proxy = Arc::new(Proxy::to(bucket.port));
-    let store = S3Store::open(through(&proxy, &bucket)).unwrap();
-    let direct = S3Store::open(bucket.settings("far")).unwrap();
+    let store = bucket.through(&proxy).store_below("far");
+    let direct = bucket.store_below("far");
     assert_eq!(store.put_new("k/foreign", b"theirs").unwrap(), Put::Created);
     for (key, expected) in [("k/own", Put::Created), ("k/foreign", Put::Exists)] {
         proxy.set(Fault::CutAfterBytes(0));
@@ -82,7 +76,7 @@ fn a_write_whose_answer_got_lost_is_found_to_be_ours() {
 fn a_body_that_is_cut_short_is_read_again_or_an_error() {
     let bucket = Bucket::new();
     let proxy = Proxy::to(bucket.port);
-    let store = S3Store::open(through(&proxy, &bucket)).unwrap();
+    let store = bucket.through(&proxy).store_below("far");
     let body: Vec<u8> = (0..3_000_000u32).map(|i| (i / 7) as u8).collect();
     store.put_new("large", &body).unwrap();
     proxy.set(Fault::CutAfterBytes(1_000_000));
@@ -97,20 +91,18 @@ fn a_body_that_is_cut_short_is_read_again_or_an_error() {
 #[test]
 fn errors_tell_what_to_do() {
     let bucket = Bucket::new();
-    let mut settings = bucket.settings("");
-    settings.bucket = "not-there".to_owned();
-    let error = S3Store::open(settings).err().unwrap();
+    let missing = Bucket { name: "not-there".to_owned(), port: bucket.port };
+    let error = missing.try_store("").err().unwrap();
     assert!(error.hint_text().unwrap().contains("Create the bucket"), "{error:?}");
-    let mut settings = bucket.settings("");
     let wrong = "aws_access_key_id = fenice-test\naws_secret_access_key = wrong";
-    settings.credentials = Some(Credentials::parse(&wrong.to_owned().into()).unwrap());
-    let error = S3Store::open(settings).err().unwrap();
+    let wrong = Credentials::parse(&wrong.to_owned().into()).unwrap();
+    let error = S3Store::open(bucket.place(""), Some(wrong)).err().unwrap();
     assert_eq!(error.hint_text(), Some("Check the credentials."), "{error:?}");
     assert!(!format!("{error:?}").contains("wrong"), "{error:?}");
     let error = Credentials::parse(&"aws_access_key_id = x".to_owned().into()).unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     let proxy = Proxy::to(bucket.port);
-    let store = S3Store::open(through(&proxy, &bucket)).unwrap();
+    let store = bucket.through(&proxy).store_below("far");
     proxy.set(Fault::Refuse);
     let error = store.put_new("a", b"x").unwrap_err();
     assert_eq!(error.retry(), Retry::Later, "{error:?}");
@@ -179,7 +171,7 @@ fn a_holder_notices_that_its_lock_was_taken() {
 fn a_holder_that_cannot_renew_lets_go() {
     let bucket = Bucket::new();
     let proxy = Proxy::to(bucket.port);
-    let store = S3Store::open(through(&proxy, &bucket)).unwrap();
+    let store = bucket.through(&proxy).store_below("far");
     let held = store.lock("postgres/x").unwrap();
     proxy.set(Fault::Stall);
     held.check().unwrap();

@@ -26,7 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{Cluster, Home, Scratch, run};
+use crate::support::{Cluster, Home, Scratch};
 
 /// Everything about one protected resource.
 pub struct Rig {
@@ -153,13 +153,8 @@ impl Rig {
     /// `restic check --read-data` finds no error.
     #[track_caller]
     pub fn restic_check(&self) {
-        let password = self.scratch.path().join("password");
-        std::fs::write(&password, self.vault_password().expose_secret()).unwrap();
-        let mut restic = self.home.restic("postgres/registro/vault");
-        restic.arg("--password-file").arg(&password);
-        let ended = run(restic.args(["check", "--read-data"]), "");
-        let text = ended.expect_success("restic check");
-        assert!(text.contains("no errors were found"), "{text}");
+        let file = self.scratch.path().join("password");
+        self.home.restic_check("postgres/registro/vault", &self.vault_password(), &file);
     }
 
     /// How far the log is stored from the start of `of` on, along the way to its timeline.

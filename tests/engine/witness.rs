@@ -14,7 +14,6 @@ use fenice::repository::manifest::{self, SnapshotManifest};
 use fenice::repository::seal::{Identities, Recipients};
 use fenice::repository::wal::WalArchive;
 use fenice::repository::{Repository, secrets};
-use secrecy::ExposeSecret;
 
 use crate::cli::rig::{Place, RESOURCE};
 use crate::support::{Cluster, Home};
@@ -116,11 +115,7 @@ impl Witness {
     fn check_by_restic(&self) {
         let name = secrets::vault_password(&self.resource, 1);
         let password = secrets::read(&self.repository, &name).unwrap().unwrap();
-        std::fs::write(&self.password_file, password.expose_secret()).unwrap();
-        let mut restic = self.home.restic(&format!("postgres/{RESOURCE}/vault"));
-        restic.arg("--password-file").arg(&self.password_file).args(["check", "--read-data"]);
-        let check = restic.output().unwrap();
-        let said = String::from_utf8_lossy(&check.stdout);
-        assert!(check.status.success() && said.contains("no errors were found"), "{check:?}");
+        let vault = format!("postgres/{RESOURCE}/vault");
+        self.home.restic_check(&vault, &password, &self.password_file);
     }
 }

@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
-use fenice::adapters::s3::{BucketSettings, Checksums, S3Store};
+use fenice::adapters::s3::{self, S3Store};
+use fenice::error::Result;
+use fenice::model::{BucketPlace, Checksums};
 
+use super::proxy::Proxy;
 use super::scratch::Scratch;
 use super::servers::s3_server;
 use super::wait::wait_for;
@@ -55,24 +58,35 @@ impl Bucket {
         bucket
     }
 
+    /// The same bucket behind a network that can fail.
+    pub fn through(&self, proxy: &Proxy) -> Bucket {
+        Bucket { name: self.name.clone(), port: proxy.port() }
+    }
+
     /// How Fenice reaches it, below `prefix`.
-    pub fn settings(&self, prefix: &str) -> BucketSettings {
-        BucketSettings {
+    pub fn place(&self, prefix: &str) -> BucketPlace {
+        BucketPlace {
             bucket: self.name.clone(),
             prefix: prefix.to_owned(),
             region: None,
             endpoint: Some(format!("http://127.0.0.1:{}", self.port)),
             path_style: true,
-            encryption: None,
+            sse: None,
             checksums: Checksums::WhenSupported,
-            credentials: Some(
-                fenice::adapters::s3::Credentials::parse(&credentials().into()).unwrap(),
-            ),
         }
     }
 
     pub fn store(&self) -> S3Store {
-        S3Store::open(self.settings("fenice/main")).unwrap()
+        self.store_below("fenice/main")
+    }
+
+    pub fn store_below(&self, prefix: &str) -> S3Store {
+        self.try_store(prefix).unwrap()
+    }
+
+    pub fn try_store(&self, prefix: &str) -> Result<S3Store> {
+        let credentials = s3::Credentials::parse(&credentials().into()).unwrap();
+        S3Store::open(self.place(prefix), Some(credentials))
     }
 
     /// Writes an object as another client does, whether or not it is there.

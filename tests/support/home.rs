@@ -7,11 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use fenice::adapters::folder::FolderStore;
-use fenice::adapters::s3::S3Store;
 use fenice::ports::Store;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::bucket::{ACCESS_KEY, Bucket, SECRET_KEY};
+use super::bucket::{ACCESS_KEY, Bucket, SECRET_KEY, credentials};
+use super::command::run;
 use super::proxy::{Fault, Proxy};
+use super::scratch::write_private;
 
 const PREFIX: &str = "registro/main";
 
@@ -40,26 +42,22 @@ impl Home {
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
             Home::Folder(dir) => Arc::new(FolderStore::create(dir).unwrap()),
-            Home::Bucket(bucket, proxy) => {
-                let mut settings = bucket.settings(PREFIX);
-                settings.endpoint = Some(format!("http://127.0.0.1:{}", proxy.port()));
-                Arc::new(S3Store::open(settings).unwrap())
-            }
+            Home::Bucket(bucket, proxy) => Arc::new(bucket.through(proxy).store_below(PREFIX)),
         }
     }
 
-    /// The lines of `[repository.main]`; the bucket's key is in the file `credentials`.
-    pub fn configuration(&self, credentials: &Path) -> String {
+    /// The lines of `[repository.main]`; the bucket's key is in `file`.
+    pub fn configuration(&self, file: &Path) -> String {
         match self {
             Home::Folder(dir) => format!("path = \"{}\"\n", dir.display()),
             Home::Bucket(bucket, proxy) => {
-                super::scratch::write_private(credentials, &super::bucket::credentials());
+                write_private(file, &credentials());
                 format!(
                     "bucket = \"{}\"\nprefix = \"{PREFIX}\"\npath_style = true\n\
                      endpoint = \"http://127.0.0.1:{}\"\ncredentials = {{ file = \"{}\" }}\n",
                     bucket.name,
                     proxy.port(),
-                    credentials.display()
+                    file.display()
                 )
             }
         }
@@ -104,6 +102,16 @@ impl Home {
                 )),
         };
         restic
+    }
+
+    /// `restic check --read-data` finds no error in the vault at `path`.
+    #[track_caller]
+    pub fn restic_check(&self, path: &str, password: &SecretString, file: &Path) {
+        write_private(file, password.expose_secret());
+        let mut restic = self.restic(path);
+        let ended = run(restic.arg("--password-file").arg(file).args(["check", "--read-data"]), "");
+        let text = ended.expect_success("restic check");
+        assert!(text.contains("no errors were found"), "{text}");
     }
 
     /// Brings every object into a folder.

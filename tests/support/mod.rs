@@ -9,7 +9,7 @@ mod builder; // what a cluster shall be
 mod certificates; // a CA and a server certificate, by openssl
 mod cluster; // start, stop, kill, restart, promote
 mod command; // programs with a deadline
-mod damage; // files that are bad for a while
+mod damage; // objects that are bad for a while
 mod dice; // seeded choices
 mod home; // a folder or a bucket
 mod processes; // who still runs
@@ -22,7 +22,7 @@ mod wait; // bounded polls
 
 mod tests;
 
-pub use bucket::{Bucket, credentials};
+pub use bucket::Bucket;
 pub use builder::Builder;
 pub use cluster::{Cluster, Stop};
 pub use command::{Finished, run};

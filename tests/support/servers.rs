@@ -33,18 +33,19 @@ pub fn has_tls(version: u32) -> bool {
 pub(super) fn bin_dir(version: u32) -> PathBuf {
     let ours = installed().join(format!("{version}/bin"));
     let debian = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
-    // Anybody may create a name under /var/tmp; what is not ours is not run.
-    let safe = |dir: &Path| match fs::metadata(dir.join("postgres")) {
-        Ok(found) => [0, rustix::process::geteuid().as_raw()].contains(&found.uid()),
-        Err(_) => false,
-    };
-    let found = [debian, ours].into_iter().find(|dir| safe(dir));
+    let found = [debian, ours].into_iter().find(|dir| is_safe(&dir.join("postgres")));
     found.unwrap_or_else(|| {
         panic!(
             "PostgreSQL {version} is not installed: run `scripts/install test`, or narrow the \
              tests with FENICE_TEST_VERSIONS=15"
         )
     })
+}
+
+/// Whether a program is there and ours: anybody may create a name under /var/tmp.
+fn is_safe(program: &Path) -> bool {
+    let trusted = [0, rustix::process::geteuid().as_raw()];
+    fs::metadata(program).is_ok_and(|found| trusted.contains(&found.uid()))
 }
 
 /// Where `scripts/install test` puts servers.
@@ -62,7 +63,7 @@ fn installed() -> PathBuf {
 /// The S3 server's program; panics if it is not installed, rather than testing less.
 pub(super) fn s3_server() -> PathBuf {
     let program = installed().join("weed");
-    assert!(program.exists(), "the S3 server is not installed: run `scripts/install test`");
+    assert!(is_safe(&program), "the S3 server is not installed: run `scripts/install test`");
     program
 }
 

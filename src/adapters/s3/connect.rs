@@ -12,6 +12,7 @@ use aws_sdk_s3::config::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Error, Kind, Result};
+use crate::model::{BucketPlace, Checksums};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For one attempt as a whole, with the bytes of its body: the largest is 1 GiB of log.
@@ -19,40 +20,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(900);
 /// So long may nothing move in a body, either way. Bodies are whole in memory on both sides, so
 /// that only the network can hold them up, never our own work.
 const STALL_PATIENCE: Duration = Duration::from_secs(60);
-/// S3 itself tells the region that a store elsewhere does not ask for.
+/// Requests are signed for a region, also to a store that does not ask for one.
 const ANY_REGION: &str = "us-east-1";
-
-/// One bucket, or a place in it.
-#[derive(Debug, Clone)]
-pub struct BucketSettings {
-    pub bucket: String,
-    /// Without slashes at its ends; empty is the whole bucket.
-    pub prefix: String,
-    pub region: Option<String>,
-    /// Base URL of a store that is not AWS.
-    pub endpoint: Option<String>,
-    pub path_style: bool,
-    pub encryption: Option<Encryption>,
-    pub checksums: Checksums,
-    /// `None`: as the SDK finds them (environment, profile, instance or container role).
-    pub credentials: Option<Credentials>,
-}
-
-/// Encryption by the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encryption {
-    /// `AES256`.
-    Aes256,
-    /// `aws:kms` with the bucket's key.
-    Kms,
-}
-
-/// When checksums go with uploads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checksums {
-    WhenSupported,
-    WhenRequired,
-}
 
 /// A fixed key.
 #[derive(Debug, Clone)]
@@ -90,8 +59,9 @@ impl Credentials {
 }
 
 /// Makes the client; nothing is asked of the store yet.
-pub(super) async fn client(settings: BucketSettings) -> Result<Client> {
-    let region = settings.region.unwrap_or_else(|| ANY_REGION.to_owned());
+/// Without `credentials`: as the SDK finds them (environment, profile, instance or container role).
+pub(super) async fn client(place: BucketPlace, credentials: Option<Credentials>) -> Result<Client> {
+    let region = place.region.unwrap_or_else(|| ANY_REGION.to_owned());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(region))
         .retry_config(RetryConfig::disabled())
@@ -104,10 +74,10 @@ pub(super) async fn client(settings: BucketSettings) -> Result<Client> {
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().grace_period(STALL_PATIENCE).build(),
         );
-    if let Some(endpoint) = settings.endpoint {
+    if let Some(endpoint) = place.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    if let Some(fixed) = settings.credentials {
+    if let Some(fixed) = credentials {
         loader = loader.credentials_provider(aws_sdk_s3::config::Credentials::new(
             fixed.access_key_id,
             fixed.secret_access_key.expose_secret(),
@@ -116,7 +86,7 @@ pub(super) async fn client(settings: BucketSettings) -> Result<Client> {
             "fenice",
         ));
     }
-    let (request, response) = match settings.checksums {
+    let (request, response) = match place.checksums {
         Checksums::WhenSupported => {
             (RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported)
         }
@@ -125,7 +95,7 @@ pub(super) async fn client(settings: BucketSettings) -> Result<Client> {
         }
     };
     let config = aws_sdk_s3::config::Builder::from(&loader.load().await)
-        .force_path_style(settings.path_style)
+        .force_path_style(place.path_style)
         .request_checksum_calculation(request)
         .response_checksum_validation(response)
         .build();

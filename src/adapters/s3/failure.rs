@@ -22,9 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Failure {
     pub error: Error,
+    /// It may go well another time; and it may have been done this time, because no clear answer
+    /// came.
     pub again: bool,
-    /// No clear answer came: it may have been done.
-    pub unsure: bool,
     /// Of the answer, if there was one.
     pub status: Option<u16>,
     pub code: Option<String>,
@@ -34,7 +34,7 @@ impl Failure {
     /// Something wrong with what came although the request went well.
     pub fn of_answer(what: String) -> Failure {
         let error = Error::failed(what).later();
-        Failure { error, again: true, unsure: true, status: None, code: None }
+        Failure { error, again: true, status: None, code: None }
     }
 
     /// `what` completes "cannot …".
@@ -44,10 +44,11 @@ impl Failure {
     {
         let attempted = format!("cannot {what}");
         let SdkError::ServiceError(answer) = failed else {
-            let error = Error::failed(attempted).because(chain(failed)).later();
-            let refused = matches!(failed, SdkError::ConstructionFailure(_));
-            let error = hinted(error, no_credentials(failed));
-            return Failure { error, again: !refused, unsure: true, status: None, code: None };
+            let why = chain(failed);
+            let hint = why.contains("credentials").then_some(NO_CREDENTIALS);
+            let error = hinted(Error::failed(attempted).because(why).later(), hint);
+            let again = !matches!(failed, SdkError::ConstructionFailure(_));
+            return Failure { error, again, status: None, code: None };
         };
         let status = answer.raw().status().as_u16();
         let code = answer.err().code().unwrap_or_default();
@@ -72,7 +73,7 @@ impl Failure {
         }
         let error = hinted(error, hint_for(code));
         let (status, code) = (Some(status), Some(code.to_owned()));
-        Failure { error, again: passing, unsure: passing, status, code }
+        Failure { error, again: passing, status, code }
     }
 
     /// The condition of a conditional request did not hold.
@@ -91,16 +92,17 @@ pub(super) async fn retried<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, F
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    for turn in 0.. {
+    let mut turn = 0;
+    loop {
         match attempt().await {
             Err(failure) if failure.again && turn + 1 < ATTEMPTS => {
                 tracing::debug!(error = %failure.error.chain(), turn, "a request is tried again");
                 tokio::time::sleep(pause(turn)).await;
+                turn += 1;
             }
             ended => return ended,
         }
     }
-    unreachable!("the last turn returns")
 }
 
 /// Between half and the whole of a time that doubles: many clients do not come back at once.
@@ -124,11 +126,8 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-fn no_credentials(error: &(dyn StdError + 'static)) -> Option<&'static str> {
-    chain(error)
-        .contains("credentials")
-        .then_some("Name `credentials` for the repository, or give them where AWS's tools look.")
-}
+const NO_CREDENTIALS: &str =
+    "Name `credentials` for the repository, or give them where AWS's tools look.";
 
 fn hint_for(code: &str) -> Option<&'static str> {
     Some(match code {

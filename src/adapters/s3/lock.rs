@@ -59,16 +59,8 @@ pub(super) struct S3Lock {
     /// Dropped to end the renewing, which then releases the lock and says so.
     end: Option<oneshot::Sender<()>>,
     released: Receiver<()>,
-    /// What renews it.
-    driver: Option<Arc<Driver>>,
-}
-
-impl S3Lock {
-    /// Outlives the store that it was taken from.
-    pub(super) fn kept_by(mut self, driver: Arc<Driver>) -> S3Lock {
-        self.driver = Some(driver);
-        self
-    }
+    /// What renews it, which may outlive the store it was taken from.
+    _driver: Arc<Driver>,
 }
 
 impl Lock for S3Lock {
@@ -91,6 +83,10 @@ struct Hold {
 }
 
 impl Hold {
+    fn from(asked_ms: u64) -> Hold {
+        Hold { lost: AtomicBool::new(false), renewed_ms: AtomicU64::new(asked_ms) }
+    }
+
     /// By the clock too: after a pause of the whole process nobody has noticed yet.
     fn is_ours(&self) -> bool {
         !self.lost.load(Ordering::SeqCst) && self.left() > Duration::ZERO
@@ -116,8 +112,8 @@ impl Drop for S3Lock {
     }
 }
 
-/// Takes the lock `name`.
-pub(super) async fn take(objects: Arc<Objects>, name: &str) -> Result<S3Lock> {
+/// Takes the lock `name`, and renews it on `driver` until it is dropped.
+pub(super) async fn take(objects: Arc<Objects>, driver: Arc<Driver>, name: &str) -> Result<S3Lock> {
     let key = format!("{LOCKS}/{name}.json");
     let claim = Claim::ours()?;
     let mut watched: Option<(String, Instant)> = None;
@@ -135,7 +131,7 @@ pub(super) async fn take(objects: Arc<Objects>, name: &str) -> Result<S3Lock> {
                     Some((_, since)) => since.elapsed() >= TTL,
                     None => false,
                 };
-                if !(holder.released || holder.has_ended()? || unchanged) {
+                if !(holder.released || holder.has_ended(&claim)? || unchanged) {
                     if holder.is_here(&claim) {
                         return Err(busy(name, &holder));
                     }
@@ -148,7 +144,10 @@ pub(super) async fn take(objects: Arc<Objects>, name: &str) -> Result<S3Lock> {
         }
         let asked_ms = now_ms();
         return match objects.put_if(&key, claim.bytes()?, condition).await? {
-            Some(etag) => Ok(hold(objects.clone(), name, key, claim, etag, asked_ms)),
+            Some(etag) => {
+                let hold = Arc::new(Hold::from(asked_ms));
+                Ok(Holding { objects, key, claim, etag, hold }.begin(name, driver))
+            }
             None => Err(Error::new(Kind::Busy, format!("{name} was locked by another just now"))),
         };
     }
@@ -163,24 +162,6 @@ fn busy(name: &str, holder: &Claim) -> Error {
     ))
 }
 
-/// Renews the lock, which was asked for at `taken_ms`, until it is dropped.
-fn hold(
-    objects: Arc<Objects>,
-    name: &str,
-    key: String,
-    claim: Claim,
-    etag: String,
-    taken_ms: u64,
-) -> S3Lock {
-    let hold = Hold { lost: AtomicBool::new(false), renewed_ms: AtomicU64::new(taken_ms) };
-    let hold = Arc::new(hold);
-    let (end, ending) = oneshot::channel();
-    let (done, released) = sync_channel(1);
-    let holding = Holding { objects, key, claim, etag, hold: hold.clone() };
-    tokio::spawn(holding.run(ending, done));
-    S3Lock { name: name.to_owned(), hold, end: Some(end), released, driver: None }
-}
-
 struct Holding {
     objects: Arc<Objects>,
     key: String,
@@ -191,6 +172,14 @@ struct Holding {
 }
 
 impl Holding {
+    fn begin(self, name: &str, driver: Arc<Driver>) -> S3Lock {
+        let hold = self.hold.clone();
+        let (end, ending) = oneshot::channel();
+        let (done, released) = sync_channel(1);
+        tokio::spawn(self.run(ending, done));
+        S3Lock { name: name.to_owned(), hold, end: Some(end), released, _driver: driver }
+    }
+
     async fn run(mut self, mut ending: oneshot::Receiver<()>, done: SyncSender<()>) {
         while self.hold.is_ours() {
             let pause = tokio::time::timeout(RENEW_EVERY, &mut ending).await;
@@ -258,11 +247,10 @@ impl Claim {
         self.boot == other.boot
     }
 
-    /// Whether it is of a process of this machine that provably ended.
-    fn has_ended(&self) -> Result<bool> {
-        let here = boot_id().attempt(|| "read the id of this boot".to_owned())? == self.boot;
+    /// Whether it is of a process of this machine, which `ours` is of, that provably ended.
+    fn has_ended(&self, ours: &Claim) -> Result<bool> {
         let what = || format!("find out about process {}", self.process);
-        Ok(here && began_at(self.process).attempt(what)? != Some(self.began))
+        Ok(self.is_here(ours) && began_at(self.process).attempt(what)? != Some(self.began))
     }
 }
 

@@ -17,9 +17,10 @@ use std::sync::mpsc::sync_channel;
 use tokio::runtime::Runtime;
 
 use crate::error::{Attempt, Error, Result};
+use crate::model::BucketPlace;
 use crate::ports::store::{Entry, Lock, Put, Store, check_key, check_prefix};
 
-pub use connect::{BucketSettings, Checksums, Credentials, Encryption};
+pub use connect::Credentials;
 
 use objects::Objects;
 
@@ -44,10 +45,10 @@ impl S3Store {
     ///
     /// # Errors
     /// There is no such bucket, no access to it, or nobody answers.
-    pub fn open(settings: BucketSettings) -> Result<S3Store> {
+    pub fn open(place: BucketPlace, credentials: Option<Credentials>) -> Result<S3Store> {
         let driver = Arc::new(Driver::start()?);
-        let client = driver.run(connect::client(settings.clone()))?;
-        let store = S3Store { objects: Arc::new(Objects { client, settings }), driver };
+        let client = driver.run(connect::client(place.clone(), credentials))?;
+        let store = S3Store { objects: Arc::new(Objects { client, place }), driver };
         let objects = store.objects.clone();
         store.driver.run(async move { objects.probe().await })?;
         Ok(store)
@@ -144,8 +145,8 @@ impl Store for S3Store {
 
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {
         check_key(name)?;
-        let (objects, name) = (self.objects.clone(), name.to_owned());
-        let held = self.driver.run(async move { lock::take(objects, &name).await })?;
-        Ok(Box::new(held.kept_by(self.driver.clone())))
+        let (objects, name, driver) = (self.objects.clone(), name.to_owned(), self.driver.clone());
+        let held = self.driver.run(async move { lock::take(objects, driver, &name).await })?;
+        Ok(Box::new(held))
     }
 }

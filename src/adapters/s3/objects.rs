@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::ServerSideEncryption;
+use aws_sdk_s3::types;
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::model::{BucketPlace, ServerSideEncryption};
 use crate::ports::store::{Entry, Put, check_key};
 
-use super::connect::{BucketSettings, Encryption};
 use super::failure::{Failure, retried};
 
 /// A bucket with its client.
 pub(super) struct Objects {
     pub client: Client,
-    pub settings: BucketSettings,
+    pub place: BucketPlace,
 }
 
 /// An object, or the part of it that was asked for.
@@ -38,16 +38,15 @@ pub(super) enum Condition<'a> {
 
 impl Objects {
     pub fn describe(&self) -> String {
-        let BucketSettings { bucket, prefix, endpoint, .. } = &self.settings;
-        let place = if prefix.is_empty() { bucket.clone() } else { format!("{bucket}/{prefix}") };
-        match endpoint {
-            Some(endpoint) => format!("bucket {place} at {endpoint}"),
-            None => format!("bucket {place}"),
+        let path = self.place.path();
+        match &self.place.endpoint {
+            Some(endpoint) => format!("bucket {path} at {endpoint}"),
+            None => format!("bucket {path}"),
         }
     }
 
     pub fn full_key(&self, key: &str) -> String {
-        match self.settings.prefix.as_str() {
+        match self.place.prefix.as_str() {
             "" => key.to_owned(),
             prefix => format!("{prefix}/{key}"),
         }
@@ -56,7 +55,7 @@ impl Objects {
     /// Asks for nothing but shows whether the bucket is there and listing allowed.
     pub async fn probe(&self) -> Result<()> {
         let what = format!("open the {}", self.describe());
-        let bucket = &self.settings.bucket;
+        let bucket = &self.place.bucket;
         let asked = retried(|| async {
             let request = self.client.list_objects_v2().bucket(bucket).max_keys(1);
             request.prefix(self.full_key("")).send().await.map_err(|e| Failure::of(&what, &e))
@@ -82,7 +81,8 @@ impl Objects {
         let unsure = AtomicBool::new(false);
         let written = retried(|| async {
             let written = self.put(key, &bytes, condition).await;
-            if written.as_ref().is_err_and(|failure| failure.unsure) {
+            // What is tried again may have been done.
+            if written.as_ref().is_err_and(|failure| failure.again) {
                 unsure.store(true, Ordering::Relaxed);
             }
             written
@@ -111,16 +111,14 @@ impl Objects {
         let request = self
             .client
             .put_object()
-            .bucket(&self.settings.bucket)
+            .bucket(&self.place.bucket)
             .key(self.full_key(key))
             .content_length(bytes.len() as i64)
             .body(ByteStream::from(bytes.clone()))
-            .set_server_side_encryption(self.settings.encryption.map(
-                |encryption| match encryption {
-                    Encryption::Aes256 => ServerSideEncryption::Aes256,
-                    Encryption::Kms => ServerSideEncryption::AwsKms,
-                },
-            ));
+            .set_server_side_encryption(self.place.sse.map(|sse| match sse {
+                ServerSideEncryption::Aes256 => types::ServerSideEncryption::Aes256,
+                ServerSideEncryption::Kms => types::ServerSideEncryption::AwsKms,
+            }));
         let request = match condition {
             Condition::Absent => request.if_none_match("*"),
             Condition::Unchanged(etag) => request.if_match(etag),
@@ -142,7 +140,7 @@ impl Objects {
     async fn get_once(&self, key: &str, range: Option<(u64, u64)>) -> Result<Found, Failure> {
         let what = format!("read the object {key} from the {}", self.describe());
         let range = range.map(|(offset, bytes)| format!("bytes={offset}-{}", offset + bytes - 1));
-        let request = self.client.get_object().bucket(&self.settings.bucket);
+        let request = self.client.get_object().bucket(&self.place.bucket);
         let request = request.key(self.full_key(key)).set_range(range);
         let answer = request.send().await.map_err(|e| Failure::of(&what, &e))?;
         let promised = answer.content_length;
@@ -167,7 +165,7 @@ impl Objects {
         let mut token: Option<String> = None;
         loop {
             let page = retried(|| async {
-                let request = self.client.list_objects_v2().bucket(&self.settings.bucket);
+                let request = self.client.list_objects_v2().bucket(&self.place.bucket);
                 let request = request.prefix(self.full_key(prefix));
                 let request = request.set_continuation_token(token.clone());
                 request.send().await.map_err(|e| Failure::of(&what, &e))
@@ -207,7 +205,7 @@ impl Objects {
         let full = self.full_key(key);
         for version in self.versions(&full, &what).await? {
             let removed = retried(|| async {
-                let request = self.client.delete_object().bucket(&self.settings.bucket);
+                let request = self.client.delete_object().bucket(&self.place.bucket);
                 let request = request.key(&full).version_id(&version);
                 request.send().await.map_err(|e| Failure::of(&what, &e))
             });
@@ -226,7 +224,7 @@ impl Objects {
         let mut after: (Option<String>, Option<String>) = (None, None);
         loop {
             let page = retried(|| async {
-                let request = self.client.list_object_versions().bucket(&self.settings.bucket);
+                let request = self.client.list_object_versions().bucket(&self.place.bucket);
                 let request = request.prefix(full).set_key_marker(after.0.clone());
                 let request = request.set_version_id_marker(after.1.clone());
                 request.send().await.map_err(|e| Failure::of(what, &e))

@@ -1,0 +1,45 @@
+//! A place in an S3 store: which bucket, how it is reached, what it is asked to do with what comes.
+
+/// An S3 bucket, or a place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketPlace {
+    pub bucket: String,
+    /// Without slashes at its ends; empty is the whole bucket.
+    pub prefix: String,
+    /// Present unless `endpoint` is.
+    pub region: Option<String>,
+    /// The base URL of a store that is not AWS.
+    pub endpoint: Option<String>,
+    /// The bucket's name in the path instead of in the host name.
+    pub path_style: bool,
+    /// None leaves it to the bucket's own setting.
+    pub sse: Option<ServerSideEncryption>,
+    pub checksums: Checksums,
+}
+
+/// Encryption by the store, besides ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerSideEncryption {
+    /// `AES256`: the store's keys.
+    Aes256,
+    /// `aws:kms`: the bucket's KMS key.
+    Kms,
+}
+
+/// When checksums are sent with uploads (AWS SDK setting `request_checksum_calculation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksums {
+    WhenSupported,
+    /// For stores that refuse the newer checksum headers.
+    WhenRequired,
+}
+
+impl BucketPlace {
+    /// Bucket and prefix, as after `s3://`.
+    pub fn path(&self) -> String {
+        match self.prefix.as_str() {
+            "" => self.bucket.clone(),
+            prefix => format!("{}/{prefix}", self.bucket),
+        }
+    }
+}
