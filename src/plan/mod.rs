@@ -8,4 +8,5 @@ pub mod objective;
 pub mod path;
 pub mod recovery;
 pub mod refusal;
+pub mod retention;
 pub mod windows;

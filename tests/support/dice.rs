@@ -14,6 +14,16 @@ impl Dice {
         Dice(seed)
     }
 
+    /// By a seed of the caller's.
+    pub fn of(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    /// What makes it repeatable; to be asked before the first choice.
+    pub fn seed(&self) -> u64 {
+        self.0
+    }
+
     /// From 0 up to, not including, `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 =

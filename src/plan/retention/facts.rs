@@ -1,0 +1,142 @@
+//! What retention is decided from.
+
+use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+
+use crate::config::Policy;
+use crate::model::{Span, WalInventory};
+use crate::plan::facts::SnapshotFact;
+
+/// What was promised for one repository of a resource.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Every instant of this long is reachable, counted in UTC from the end of a snapshot.
+    pub daily: Span,
+    /// How much longer the weekly one stays.
+    pub weekly_extra: Span,
+    pub weekly_day: Weekday,
+    /// For the civil date of a scheduled run.
+    pub zone: TimeZone,
+    /// The newest so many stay in an active resource.
+    pub keep_min: u32,
+    pub role: Role,
+    /// A retired resource lets its guards lapse at the horizon (RULES 19).
+    pub active: bool,
+}
+
+/// What a repository is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// There is no other: the weekly snapshots stay here.
+    Only,
+    /// Weekly snapshots are copied elsewhere, and stay here until they are.
+    Main,
+    /// Holds the copies.
+    Copies,
+}
+
+impl Terms {
+    /// The terms of a policy.
+    pub fn of(policy: &Policy, zone: &TimeZone, role: Role, active: bool) -> Terms {
+        Terms {
+            daily: policy.daily,
+            weekly_extra: policy.weekly_extra,
+            weekly_day: policy.weekly_day,
+            zone: zone.clone(),
+            keep_min: policy.keep_min,
+            role,
+            active,
+        }
+    }
+
+    /// Where the window begins that reaches to `now`.
+    pub fn window_start(&self, now: Timestamp) -> Timestamp {
+        back(now, self.daily)
+    }
+
+    /// What ended by then has no place left but by a guard.
+    pub fn horizon(&self, now: Timestamp) -> Timestamp {
+        back(self.window_start(now), self.weekly_extra)
+    }
+}
+
+/// The instant `span` before `at`, or the earliest there is.
+fn back(at: Timestamp, span: Span) -> Timestamp {
+    at.checked_sub(span.0).unwrap_or(Timestamp::MIN)
+}
+
+/// The instant `span` after `at`, or the latest there is.
+pub(super) fn on(at: Timestamp, span: Span) -> Timestamp {
+    at.checked_add(span.0).unwrap_or(Timestamp::MAX)
+}
+
+/// A snapshot with what bears on its stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    pub fact: SnapshotFact,
+    /// When its run was scheduled: this instant's civil date makes it the Sunday one, however late
+    /// it began. A run that nobody scheduled was due when it began.
+    pub due_at: Timestamp,
+    /// When a recovery from it last passed a drill.
+    pub proven_at: Option<Timestamp>,
+    /// The store itself refuses to remove some of it before.
+    pub locked_until: Option<Timestamp>,
+}
+
+/// An order to keep things, whatever the policy says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub id: String,
+    pub scope: Scope,
+    pub who: String,
+    pub why: String,
+    /// Without an end it stays until it is removed.
+    pub until: Option<Timestamp>,
+}
+
+/// What a hold keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All snapshots and all log.
+    Everything,
+    /// One snapshot, with the log that makes it consistent.
+    Snapshot(String),
+}
+
+/// A reader at work (RULES 22).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub id: String,
+    /// The snapshot it reads, and the log from there on; `None` for all there is, which is also
+    /// what a pin stands for that cannot be read.
+    pub snapshot: Option<String>,
+}
+
+/// A snapshot that the repository of copies has, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    pub id: String,
+    pub due_at: Timestamp,
+    pub damaged_pages: u64,
+}
+
+/// Everything a plan is made from: one complete listing, or it must not be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetentionFacts {
+    pub snapshots: Vec<StoredSnapshot>,
+    /// What the repository of copies has; for [`Role::Main`].
+    pub copies: Vec<Copied>,
+    /// The log of each cluster that ever bore the resource's name, oldest registration first.
+    pub logs: Vec<WalInventory>,
+    pub holds: Vec<Hold>,
+    /// Those that have not run out.
+    pub pins: Vec<Pin>,
+}
+
+impl RetentionFacts {
+    /// The holds in force.
+    pub fn holds_at(&self, now: Timestamp) -> impl Iterator<Item = &Hold> {
+        self.holds.iter().filter(move |hold| hold.until.is_none_or(|until| until > now))
+    }
+}

@@ -1,0 +1,16 @@
+//! What stays and what goes, and why (DESIGN.md section 6, RULES 17 to 19). Pure.
+//!
+//! `facts` is what is known, `rules` says which snapshots the promise keeps, `guards` what stays
+//! beyond it, `log` which log those snapshots need, and `plan` puts a ruling on every single item.
+//! `check` reads a plan without trusting any of that.
+
+pub mod check;
+pub mod facts;
+mod guards;
+mod log;
+pub mod plan;
+mod rules;
+
+pub use facts::{Copied, Hold, Pin, RetentionFacts, Role, Scope, StoredSnapshot, Terms};
+pub use guards::Guard;
+pub use plan::{LogRuling, RetentionPlan, Ruling, Verdict, plan};
