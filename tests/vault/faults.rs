@@ -1,8 +1,8 @@
 //! A store that fails as told: the Nth call of any kind, once or from then on, before or after it
 //! took effect; reads that end early; panics.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use fenice::error::{Error, Result};
 use fenice::ports::Store;
@@ -97,5 +97,53 @@ impl Store for FaultyStore {
 
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {
         self.call(&format!("lock {name}"), || self.inner.lock(name))
+    }
+}
+
+/// A store that stands for another one each time: a vault is opened once, which takes a while, and
+/// then put before many of them.
+pub struct Stage(Mutex<Arc<dyn Store>>);
+
+impl Stage {
+    pub fn with(store: &Arc<dyn Store>) -> Arc<Stage> {
+        Arc::new(Stage(Mutex::new(Arc::clone(store))))
+    }
+
+    pub fn set(&self, store: &Arc<dyn Store>) {
+        *self.0.lock().unwrap() = Arc::clone(store);
+    }
+
+    fn present(&self) -> Arc<dyn Store> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Store for Stage {
+    fn describe(&self) -> String {
+        self.present().describe()
+    }
+
+    fn put_new(&self, key: &str, body: &[u8]) -> Result<Put> {
+        self.present().put_new(key, body)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.present().get(key)
+    }
+
+    fn read_range(&self, key: &str, offset: u64, into: &mut [u8]) -> Result<()> {
+        self.present().read_range(key, offset, into)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        self.present().list(prefix)
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        self.present().remove(key)
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {
+        self.present().lock(name)
     }
 }

@@ -11,4 +11,5 @@ mod commit; // what a snapshot is refused for
 mod crash; // every call of the store failing in turn; panics
 mod damage; // every kind of damage is an error by name
 mod open; // init, passwords
+mod prune; // nothing of use goes, nothing else stays
 mod speed; // measured on request

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::id::{Id, IdMap, IdSet};
@@ -15,7 +16,7 @@ pub const BLOBS_PER_FILE: usize = 50_000;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct IndexFile {
     pub packs: Vec<IndexPack>,
-    /// Written by rustic's prune: packs that wait for deletion; their blobs are not to be used.
+    /// Packs that wait for deletion, as rustic writes it too; their blobs are not to be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packs_to_delete: Vec<IndexPack>,
 }
@@ -25,6 +26,9 @@ pub struct IndexFile {
 pub struct IndexPack {
     pub id: Id,
     pub blobs: Vec<PackedBlob>,
+    /// When it was marked for deletion, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
 }
 
 /// A pack as the index knows it.

@@ -39,6 +39,8 @@ pub mod restore_plan;
 pub mod check;
 pub mod check_packs;
 
+pub mod prune;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,0 +1,318 @@
+//! Removing snapshots and every blob that only they led to (RULES 18): nothing unused is left.
+//!
+//! A pack that holds anything unused is taken out of the index, after what it holds of use was
+//! copied into new packs. It is deleted only later, when nobody can be reading by an old index any
+//! more: until then an index file marks it, in the words that rustic knows too
+//! (`packs_to_delete`). The order survives a crash anywhere: snapshots, new packs, their index,
+//! marks, old index files; and in a later run packs, then marks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::id::{Id, IdSet};
+use super::index::{IndexFile, IndexPack};
+use super::layout::ids_of;
+use super::pack::{PackedBlob, pack_bytes};
+use super::read::BlobOpener;
+use super::storer::ChunkStorer;
+use super::{BlobType, Index, NodeKind, Vault, VaultWriter, WriteSettings};
+use crate::error::{Attempt, Error, Result};
+use crate::ports::Entropy;
+
+/// How a vault is pruned.
+pub struct Pruning {
+    pub now: Timestamp,
+    /// So long a pack waits between leaving the index and being deleted.
+    pub grace: Duration,
+    pub write: WriteSettings,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    pub snapshots_removed: u64,
+    /// Packs that left the index, for good or because they were written anew.
+    pub packs_marked: u64,
+    /// Stored bytes of blobs that were copied out of them.
+    pub bytes_copied: u64,
+    pub packs_deleted: u64,
+    pub bytes_deleted: u64,
+    /// Packs that still wait for their deletion.
+    pub packs_waiting: u64,
+}
+
+const DAMAGED: &str = "Nothing was removed that it needs; `restic check` tells what is damaged.";
+
+/// Everything that some snapshot leads to.
+#[derive(Default)]
+struct Living {
+    trees: IdSet,
+    data: IdSet,
+}
+
+impl Living {
+    fn of_type(&self, blob_type: BlobType) -> &IdSet {
+        match blob_type {
+            BlobType::Data => &self.data,
+            BlobType::Tree => &self.trees,
+        }
+    }
+}
+
+/// Packs to leave the index, each with its blobs that are still of use.
+type Leaving = BTreeMap<Id, (IndexPack, Vec<PackedBlob>)>;
+
+impl Vault {
+    /// Removes every snapshot that is not in `keep`, and what only those led to. `allowed` is
+    /// asked before anything is removed: whether this process still holds the lock that keeps
+    /// every other writer out.
+    ///
+    /// # Errors
+    /// Anything a kept snapshot leads to is not there: then nothing is removed. Or the store's own.
+    pub fn prune(
+        &self,
+        keep: &BTreeSet<Id>,
+        pruning: &Pruning,
+        allowed: &dyn Fn() -> Result<()>,
+    ) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let files = self.index_files()?;
+        let listed = self.list_packs()?;
+        let index = Index::build(files.values().cloned().collect(), &listed);
+        let living = self.living(&index, keep)?;
+        pruned.snapshots_removed = self.remove_snapshots(keep, allowed)?;
+        let leaving = leaving(&files, &index, &living);
+        if !leaving.is_empty() {
+            pruned.bytes_copied = self.copy_living(&files, &leaving, &listed, pruning)?;
+            self.check_living(&leaving, &living)?;
+            self.mark(&leaving, pruning, allowed)?;
+            pruned.packs_marked = leaving.len() as u64;
+        }
+        self.delete_marked(pruning, allowed, &mut pruned)?;
+        Ok(pruned)
+    }
+
+    fn index_files(&self) -> Result<BTreeMap<Id, IndexFile>> {
+        let listing = self.store().list(&self.layout().indexes())?;
+        ids_of(&listing).map(|(id, _)| Ok((id, self.index_file(&id)?))).collect()
+    }
+
+    fn living(&self, index: &Index, keep: &BTreeSet<Id>) -> Result<Living> {
+        let mut living = Living::default();
+        for id in keep {
+            let mut pending = vec![self.snapshot(id)?.tree];
+            while let Some(tree) = pending.pop() {
+                if !living.trees.insert(tree) {
+                    continue;
+                }
+                let read = self.read_tree(index, &tree).map_err(|error| error.hint(DAMAGED));
+                for (_, node) in read?.into_nodes() {
+                    match node.kind {
+                        NodeKind::Dir { subtree: Some(subtree) } => pending.push(subtree),
+                        NodeKind::File { content, .. } => living.data.extend(content),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        check_held(index, &living, "before anything is removed")?;
+        Ok(living)
+    }
+
+    fn remove_snapshots(
+        &self,
+        keep: &BTreeSet<Id>,
+        allowed: &dyn Fn() -> Result<()>,
+    ) -> Result<u64> {
+        let mut removed = 0;
+        let listing = self.store().list(&self.layout().snapshots())?;
+        for (id, _) in ids_of(&listing).filter(|(id, _)| !keep.contains(id)) {
+            allowed()?;
+            self.store().remove(&self.layout().snapshot(&id))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Writes what is of use in packs that leave into new ones, with their index.
+    fn copy_living(
+        &self,
+        files: &BTreeMap<Id, IndexFile>,
+        leaving: &Leaving,
+        listed: &BTreeMap<Id, u64>,
+        pruning: &Pruning,
+    ) -> Result<u64> {
+        let staying = Index::build(files.values().map(|f| without(f, leaving)).collect(), listed);
+        let entropy = Arc::clone(&pruning.entropy);
+        let writer = VaultWriter::start(self, Arc::new(staying), entropy, pruning.write)?;
+        let mut data = writer.storer_of(BlobType::Data)?;
+        let mut trees = writer.storer_of(BlobType::Tree)?;
+        let mut opener = BlobOpener::new()?;
+        let mut bytes = 0;
+        for (pack, blobs) in leaving.values().filter(|(_, blobs)| !blobs.is_empty()) {
+            let mut body = vec![0; pack_bytes(&pack.blobs) as usize];
+            self.store().read_range(&self.layout().pack(&pack.id), 0, &mut body)?;
+            for blob in blobs {
+                let storer = match blob.blob_type {
+                    BlobType::Data => &mut data,
+                    BlobType::Tree => &mut trees,
+                };
+                self.copy_blob(pack, blob, &mut body, &mut opener, storer)?;
+                bytes += u64::from(blob.length);
+            }
+        }
+        data.finish()?;
+        trees.finish()?;
+        writer.flush()?;
+        Ok(bytes)
+    }
+
+    fn copy_blob(
+        &self,
+        pack: &IndexPack,
+        blob: &PackedBlob,
+        body: &mut [u8],
+        opener: &mut BlobOpener,
+        into: &mut ChunkStorer,
+    ) -> Result<()> {
+        let what = || format!("read blob {} in pack {}", blob.id, pack.id);
+        let end = blob.offset as usize + blob.length as usize;
+        let sealed = body.get_mut(blob.offset as usize..end);
+        let sealed = sealed.ok_or_else(|| Error::failed("it ends beyond its pack"));
+        // It hashes to its id, or opening it is an error.
+        let content = opener.open(self.cipher(), blob, sealed.attempt(what)?).attempt(what)?;
+        into.store_chunk(content).map(drop)
+    }
+
+    /// Whether everything of use is held by packs that stay, as the store itself tells now.
+    fn check_living(&self, leaving: &Leaving, living: &Living) -> Result<()> {
+        let files = self.index_files()?;
+        let staying: Vec<IndexFile> = files.values().map(|f| without(f, leaving)).collect();
+        check_held(&Index::build(staying, &self.list_packs()?), living, "in the packs that stay")
+    }
+
+    /// Takes packs out of the index and marks them.
+    fn mark(
+        &self,
+        leaving: &Leaving,
+        pruning: &Pruning,
+        allowed: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let time = Some(pruning.now);
+        let marks = leaving.values().map(|(pack, _)| IndexPack { time, ..pack.clone() });
+        let marks = IndexFile { packs: Vec::new(), packs_to_delete: marks.collect() };
+        self.write_index(&marks, pruning)?;
+        let names = |file: &IndexFile| file.packs.iter().any(|pack| leaving.contains_key(&pack.id));
+        for (id, file) in self.index_files()?.into_iter().filter(|(_, file)| names(file)) {
+            self.replace_index(&id, &without(&file, leaving), pruning, allowed)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes packs whose grace is over, and their marks.
+    fn delete_marked(
+        &self,
+        pruning: &Pruning,
+        allowed: &dyn Fn() -> Result<()>,
+        pruned: &mut Pruned,
+    ) -> Result<()> {
+        let files = self.index_files()?;
+        let listed = self.list_packs()?;
+        let indexed: BTreeSet<Id> =
+            files.values().flat_map(|file| &file.packs).map(|pack| pack.id).collect();
+        // One that nobody dated was marked by a stranger, at the latest when it was stored.
+        let is_over = |pack: &IndexPack| {
+            let until = pack.time.map(|time| time.checked_add(pruning.grace));
+            until.is_none_or(|until| until.is_ok_and(|until| until <= pruning.now))
+        };
+        for (id, file) in files.iter().filter(|(_, file)| !file.packs_to_delete.is_empty()) {
+            let mut rest = IndexFile { packs: file.packs.clone(), packs_to_delete: Vec::new() };
+            for pack in &file.packs_to_delete {
+                // A crash between mark and index left it in use: the mark is void.
+                if indexed.contains(&pack.id) {
+                    continue;
+                }
+                if !is_over(pack) {
+                    rest.packs_to_delete.push(pack.clone());
+                    pruned.packs_waiting += 1;
+                    continue;
+                }
+                if let Some(bytes) = listed.get(&pack.id) {
+                    allowed()?;
+                    self.store().remove(&self.layout().pack(&pack.id))?;
+                    pruned.packs_deleted += 1;
+                    pruned.bytes_deleted += bytes;
+                }
+            }
+            if rest.packs_to_delete.len() < file.packs_to_delete.len() {
+                self.replace_index(id, &rest, pruning, allowed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `rest` in the place of an index file; both stand side by side for a moment, which
+    /// changes nothing for readers.
+    fn replace_index(
+        &self,
+        old: &Id,
+        rest: &IndexFile,
+        pruning: &Pruning,
+        allowed: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        if !(rest.packs.is_empty() && rest.packs_to_delete.is_empty()) {
+            self.write_index(rest, pruning)?;
+        }
+        allowed()?;
+        self.store().remove(&self.layout().index(old))
+    }
+
+    fn write_index(&self, file: &IndexFile, pruning: &Pruning) -> Result<()> {
+        let entropy = pruning.entropy.as_ref();
+        self.write_sealed(file, entropy, |layout, id| layout.index(id)).map(drop)
+    }
+}
+
+/// Packs with anything in them that is of no use here: nothing leads to it, or another pack holds
+/// it as well. Also those that no index file names, which a writer left that died.
+fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Living) -> Leaving {
+    let mut leaving = Leaving::new();
+    for pack in files.values().flat_map(|file| &file.packs) {
+        let used = |blob: &&PackedBlob| {
+            let at = index.locate(blob.blob_type, &blob.id);
+            let here =
+                at.is_some_and(|at| index.pack(&at).id == pack.id && at.blob.offset == blob.offset);
+            here && living.of_type(blob.blob_type).contains(&blob.id)
+        };
+        let used: Vec<PackedBlob> = pack.blobs.iter().filter(used).copied().collect();
+        if used.len() < pack.blobs.len() {
+            leaving.insert(pack.id, (pack.clone(), used));
+        }
+    }
+    for id in index.orphans().keys() {
+        let pack = IndexPack { id: *id, blobs: Vec::new(), time: None };
+        leaving.insert(*id, (pack, Vec::new()));
+    }
+    leaving
+}
+
+fn without(file: &IndexFile, leaving: &Leaving) -> IndexFile {
+    let mut file = file.clone();
+    file.packs.retain(|pack| !leaving.contains_key(&pack.id));
+    file
+}
+
+fn check_held(index: &Index, living: &Living, when: &str) -> Result<()> {
+    for (blob_type, ids) in [(BlobType::Tree, &living.trees), (BlobType::Data, &living.data)] {
+        if let Some(id) = ids.iter().find(|id| !index.holds(blob_type, id)) {
+            return Err(Error::failed(format!("blob {id} of a kept snapshot is missing {when}"))
+                .hint(DAMAGED));
+        }
+    }
+    Ok(())
+}
