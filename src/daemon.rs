@@ -18,6 +18,7 @@ use crate::adapters::{private, programs, secrets};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Location, ObjectLock, PostgresSource, Resource};
 use crate::engines::postgres::cluster;
+use crate::engines::postgres::expire::Expiry;
 use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::Tools;
 use crate::engines::postgres::ship::{ShipState, Shipper};
@@ -26,6 +27,7 @@ use crate::engines::postgres::source::Source;
 use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Kind, Result};
 use crate::model::Span;
+use crate::plan::retention::{Role, Terms};
 use crate::ports::postgres::Connector;
 use crate::ports::server::Launcher;
 use crate::ports::{Clock, Entropy, Store};
@@ -151,14 +153,24 @@ impl Parts {
             progress: Arc::new(Progress::default()),
             workers: workers_of(of.resource),
             chunk_bytes: policy.chunk.0 as usize,
-            write: WriteSettings {
-                pack_bytes: policy.pack.0 as usize,
-                compression_level: compression_level(policy),
-                ..WriteSettings::default()
-            },
+            write: write_settings(policy),
             full_read_every: of.resource.full_read_every.0,
             full_read,
         }
+    }
+
+    /// What retention of a resource works with.
+    pub fn expiry_of(&self, config: &Config, resource: &Resource) -> Result<Expiry> {
+        let policy = config.policy_of(resource);
+        let role = if policy.copy_to.is_some() { Role::Main } else { Role::Only };
+        Ok(Expiry {
+            repository: self.open_repository(config, &resource.repository)?,
+            resource: resource.name.clone(),
+            terms: Terms::of(policy, &config.daemon.timezone, role, true),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            write: write_settings(policy),
+        })
     }
 
     /// What restores and drills of a resource work with.
@@ -198,6 +210,14 @@ impl Parts {
 fn workers_of(resource: &Resource) -> usize {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     resource.workers.map_or(cores, |workers| workers as usize)
+}
+
+fn write_settings(policy: &config::Policy) -> WriteSettings {
+    WriteSettings {
+        pack_bytes: policy.pack.0 as usize,
+        compression_level: compression_level(policy),
+        ..WriteSettings::default()
+    }
 }
 
 /// zstd's level of a policy, which is from 1 to 19.

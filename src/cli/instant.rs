@@ -19,7 +19,8 @@ pub fn target(text: &str, zone: &TimeZone) -> Result<Target> {
     }
 }
 
-fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp> {
+/// Reads an instant, as [`target`] does.
+pub fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp> {
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Ok(instant);
     }

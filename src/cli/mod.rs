@@ -14,10 +14,12 @@ pub mod terminal;
 mod check_config;
 mod demo;
 pub(crate) mod drill;
+mod hold;
 mod init;
 mod list;
 mod prepare;
 mod restore;
+mod retention;
 mod ship;
 mod snapshot;
 mod status;
@@ -60,6 +62,8 @@ enum Verb {
     List(list::Args),
     Status(status::Args),
     Restore(args::Restore),
+    Retention(retention::Args),
+    Hold(hold::Args),
     Drill(drill::Args),
     Demo(demo::Args),
     Wal(wal::Args),
@@ -97,6 +101,8 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::List(args) => list::run(&args, &context),
         Verb::Status(args) => status::run(&args, &context),
         Verb::Restore(args) => block_on(restore::run(args, &context)),
+        Verb::Retention(args) => retention::run(&args, &context),
+        Verb::Hold(args) => hold::run(args, &context),
         Verb::Drill(args) => block_on(drill::run(args, &context)),
         Verb::Demo(args) => block_on(demo::run(args, &context)),
         Verb::Wal(args) => match wal::run(&args, &context) {

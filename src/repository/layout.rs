@@ -114,9 +114,32 @@ pub fn drill(resource: &ResourceName, id: &str) -> String {
     format!("{}{id}.json.age", drills(resource))
 }
 
+/// Prefix of the orders to keep things of a resource.
+pub fn holds(resource: &ResourceName) -> String {
+    format!("postgres/{resource}/holds/given/")
+}
+
+/// An order to keep.
+pub fn hold(resource: &ResourceName, id: &str) -> String {
+    format!("{}{id}.json.age", holds(resource))
+}
+
+/// Prefix of the ends of such orders.
+pub fn hold_releases(resource: &ResourceName) -> String {
+    format!("postgres/{resource}/holds/released/")
+}
+
+/// The end of the order `id`.
+pub fn hold_release(resource: &ResourceName, id: &str) -> String {
+    format!("{}{id}.json.age", hold_releases(resource))
+}
+
+/// Prefix of [`pin`].
+pub const PINS: &str = "pins/";
+
 /// What a reader needs to stay while it reads.
 pub fn pin(id: &str) -> String {
-    format!("pins/{id}.json")
+    format!("{PINS}{id}.json")
 }
 
 /// The id within a manifest's key.

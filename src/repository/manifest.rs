@@ -63,6 +63,10 @@ pub struct SnapshotManifest {
     pub start_lsn: Lsn,
     /// Where the copy becomes consistent.
     pub stop_lsn: Lsn,
+    /// When its run was scheduled; `None` for one that nobody scheduled. Its civil date, not that
+    /// of the start, makes a snapshot the weekly one (RULES 17).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
     /// By the source's clock.
     pub started_at: Timestamp,
     pub stopped_at: Timestamp,

@@ -4,9 +4,11 @@
 //! manifest that speaks of it last; nothing is ever overwritten in place.
 
 pub mod format;
+pub mod hold;
 pub mod kit;
 pub mod layout;
 pub mod manifest;
+pub mod pin;
 pub mod seal;
 pub mod secrets;
 pub mod vault;

@@ -8,6 +8,8 @@ mod rig;
 mod witness; // what is true of a repository at any instant
 
 mod everything;
+mod expire; // what has no place left goes, on a calendar of the test
+mod expire_faults; // the same with every call failing in turn
 mod first;
 mod instants;
 mod isolation;

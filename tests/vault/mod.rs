@@ -1,9 +1,9 @@
 //! The vault against its oracles: restic and rustic_core, both ways; against damage, crashes and
 //! faults of the store.
 
-mod model; // trees of files, made from seeds, and how they get in and out of a vault
+pub mod model; // trees of files, made from seeds, and how they get in and out of a vault
 
-mod faults; // a store that fails as told
+pub mod faults; // a store that fails as told
 mod restic; // what the program restic makes of ours, and we of its
 mod rustic; // the same with rustic_core
 

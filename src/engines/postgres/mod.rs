@@ -3,9 +3,11 @@
 //! Reading order: `source` (which servers), `cluster` (which cluster, and is it still the same),
 //! `prepare` (what it needs), `ship` (log), `heartbeat` (what dates restored data), `protect` (both
 //! together, all the time), `tablespaces` (new ones call for a snapshot), `push` (log that the
-//! server hands over), `snapshot` (files), `restore`, `overview` (what came of it).
+//! server hands over), `snapshot` (files), `restore`, `overview` (what came of it),
+//! `expire` (what has no place left).
 
 pub mod cluster;
+pub mod expire;
 pub mod heartbeat;
 pub mod overview;
 pub mod prepare;

@@ -66,7 +66,10 @@ pub fn read(
 }
 
 /// Reads the drills of a resource for those that passed.
-fn proofs(repository: &Repository, resource: &ResourceName) -> Result<BTreeMap<String, Timestamp>> {
+pub(super) fn proofs(
+    repository: &Repository,
+    resource: &ResourceName,
+) -> Result<BTreeMap<String, Timestamp>> {
     let drills: Vec<Value> = manifest::read_all(repository, &layout::drills(resource))?;
     let mut proofs = BTreeMap::new();
     for drill in drills.iter().filter(|drill| drill["verdict"] == "passed") {

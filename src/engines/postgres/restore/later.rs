@@ -15,7 +15,7 @@ use crate::repository::vault::restore::Restored;
 
 use super::facts;
 use super::place::Place;
-use super::recover::{FilesInPlace, Tools, checked_plan};
+use super::recover::{FilesInPlace, Tools, checked_plan, pin_what_is_read};
 
 const NOTE: &str = "restore.json";
 
@@ -76,5 +76,6 @@ pub fn take_up(tools: &Tools, resource: &ResourceName, target: &Path) -> Result<
     let plan = checked_plan(&stored.facts, &request, tools.clock.now())?;
     let manifest = stored.manifest(&note.snapshot)?.clone();
     let restored = Restored { files: note.files, bytes: note.bytes, ..Restored::default() };
-    Ok(FilesInPlace { stored, plan, place, manifest, restored })
+    let pin = pin_what_is_read(tools, &manifest);
+    Ok(FilesInPlace { stored, plan, place, manifest, restored, pin })
 }

@@ -23,9 +23,10 @@ use crate::ports::Clock;
 use crate::ports::postgres::{Connector, Postgres};
 use crate::ports::server::{Launcher, Server, ServerSpec, StopMode};
 use crate::ports::store::Entry;
-use crate::repository::Repository;
 use crate::repository::manifest::SnapshotManifest;
+use crate::repository::pin::{self, OwnPin, PinFile};
 use crate::repository::vault::restore::Restored;
+use crate::repository::{Repository, layout};
 
 use super::facts::{self, Stored};
 use super::files::FilesRestore;
@@ -64,6 +65,8 @@ pub struct FilesInPlace {
     pub place: Place,
     pub manifest: SnapshotManifest,
     pub restored: Restored,
+    /// Keeps retention away from what is read, as long as this lives.
+    pub pin: Option<OwnPin>,
 }
 
 /// How a server shall be started.
@@ -135,6 +138,7 @@ pub fn restore_files(
 ) -> Result<FilesInPlace> {
     tools.progress.enter("restoring files");
     let manifest = stored.manifest(&plan.snapshot.id)?.clone();
+    let pin = pin_what_is_read(tools, &manifest);
     let place = Place::choose(target, &manifest.tablespaces, tablespaces)?;
     let vault = facts::open_vault(&tools.repository, &manifest)?;
     let work = FilesRestore {
@@ -152,7 +156,20 @@ pub fn restore_files(
             restored.files, restored.bytes, manifest.files, manifest.bytes
         )));
     }
-    Ok(FilesInPlace { stored, plan, place, manifest, restored })
+    Ok(FilesInPlace { stored, plan, place, manifest, restored, pin })
+}
+
+/// A restore goes on without a pin: its credentials may allow reading only, and what it reads is
+/// in no danger unless its time is over today.
+pub(super) fn pin_what_is_read(tools: &Tools, manifest: &SnapshotManifest) -> Option<OwnPin> {
+    let id = format!("{}-{}", layout::instant(tools.clock.now()), std::process::id());
+    let (version, resource, snapshot) = (1, manifest.resource.clone(), manifest.id.clone());
+    let pinned = pin::put(&tools.repository, &id, &PinFile { version, resource, snapshot });
+    pinned
+        .inspect_err(|error| {
+            tracing::warn!(error = %error.chain(), "retention is not told of this restore");
+        })
+        .ok()
 }
 
 impl FilesInPlace {

@@ -125,12 +125,9 @@ impl SnapshotJob {
             tags: vec![manifest.id.clone(), format!("timeline-{}", manifest.timeline)],
         };
         let nodes = outcome.nodes;
-        let committed: Committed = blocking(move || {
+        let (committed, lock): (Committed, _) = blocking(move || {
             open.lock.check()?;
-            let committed = writer.finish(nodes, promise, about);
-            // Whoever took over meanwhile may have removed what this snapshot uses.
-            open.lock.check()?;
-            committed
+            Ok((writer.finish(nodes, promise, about)?, open.lock))
         })
         .await?;
         manifest.vault = VaultRef { epoch: EPOCH, snapshot: committed.snapshot.to_string() };
@@ -141,7 +138,13 @@ impl SnapshotJob {
         let key = layout::snapshot(&self.source.resource, &manifest.id);
         let repository = self.repository.clone();
         let record = manifest.clone();
-        let put = blocking(move || manifest::create(&repository, &key, &record)).await?;
+        let put = blocking(move || {
+            // Until the manifest is there, retention takes the vault's snapshot for a remainder.
+            // Whoever took over meanwhile may have removed what it uses.
+            lock.check()?;
+            manifest::create(&repository, &key, &record)
+        })
+        .await?;
         match put {
             Put::Created => Ok(manifest),
             Put::Exists => {

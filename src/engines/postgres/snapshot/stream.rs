@@ -224,6 +224,7 @@ async fn commit(
         timeline,
         start_lsn,
         stop_lsn: stop,
+        due_at: None,
         started_at: taken.started_at,
         stopped_at: taken.stopped_at,
         from_standby: facts.in_recovery,

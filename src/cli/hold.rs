@@ -1,0 +1,177 @@
+//! `fenice hold`: orders to keep things whatever the policy says, with who, why and until when.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::exit::Done;
+use super::list::local;
+use super::{Context, instant};
+use crate::daemon;
+use crate::error::{Error, Result};
+use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
+use crate::model::ResourceName;
+use crate::repository::hold::{self, HoldManifest, HoldRecord, Release};
+use crate::repository::{Repository, layout, manifest};
+
+/// Keep things beyond their date: give, list and end such orders
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Keep a snapshot, or everything of a resource
+    Add(Add),
+    /// End an order
+    Remove(Remove),
+    /// Every order ever given
+    List {
+        /// The resource, as the configuration names it
+        resource: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// The resource, as the configuration names it
+    resource: String,
+    /// Only this snapshot [default: all snapshots and all log]
+    #[arg(long, value_name = "ID")]
+    snapshot: Option<String>,
+    /// Who answers for it
+    #[arg(long)]
+    who: String,
+    /// What for
+    #[arg(long)]
+    why: String,
+    /// When it ends by itself
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Remove {
+    /// The resource, as the configuration names it
+    resource: String,
+    /// The order, as `hold list` names it
+    id: String,
+    /// Who answers for it
+    #[arg(long)]
+    who: String,
+    /// What for
+    #[arg(long)]
+    why: String,
+}
+
+pub(super) fn run(args: Args, context: &Context) -> Result<Done> {
+    let config = context.config()?;
+    let parts = context.parts()?;
+    let (now, zone) = (parts.clock.now(), &config.daemon.timezone);
+    let name = match &args.verb {
+        Verb::Add(Add { resource, .. })
+        | Verb::Remove(Remove { resource, .. })
+        | Verb::List { resource } => resource,
+    };
+    let resource = daemon::resource_of(&config, name)?;
+    let repository = parts.open_repository(&config, &resource.repository)?;
+    match args.verb {
+        Verb::List { .. } => list(&hold::all(&repository, &resource.name)?, zone, now, context),
+        Verb::Add(args) => add(args, &repository, zone, now, context),
+        Verb::Remove(args) => {
+            let Remove { resource: _, id, who, why } = args;
+            let release = Release { version: 1, hold: id, who, why, released_at: now };
+            hold::release(&repository, &resource.name, &release)?;
+            let told = || format!("hold {} has ended\n", release.hold);
+            super::well(context.output.answer(|| json!(release), told))
+        }
+    }
+}
+
+fn add(
+    args: Add,
+    repository: &Repository,
+    zone: &TimeZone,
+    now: Timestamp,
+    context: &Context,
+) -> Result<Done> {
+    let until = args.until.as_deref().map(|text| instant::instant(text, zone)).transpose()?;
+    if until.is_some_and(|until| until <= now) {
+        return Err(Error::usage("a hold cannot end before it begins"));
+    }
+    let resource: ResourceName = args.resource.parse()?;
+    if let Some(id) = &args.snapshot {
+        let known = manifest::snapshots(repository, &resource)?;
+        if !known.iter().any(|snapshot| snapshot.id == *id) {
+            return Err(Error::usage(format!("{resource} has no snapshot {id}"))
+                .hint(format!("`fenice list {resource}` shows them.")));
+        }
+    }
+    let given = HoldManifest {
+        version: 1,
+        id: layout::instant(now),
+        snapshot: args.snapshot,
+        who: args.who,
+        why: args.why,
+        given_at: now,
+        until,
+    };
+    hold::add(repository, &resource, &given)?;
+    let record = HoldRecord { hold: given, release: None };
+    let told = || format!("hold {} is in force\n", record.hold.id);
+    super::well(context.output.answer(|| value(&record, now), told))
+}
+
+fn list(all: &[HoldRecord], zone: &TimeZone, now: Timestamp, context: &Context) -> Result<Done> {
+    super::well(context.output.answer(
+        || Value::Array(all.iter().map(|record| value(record, now)).collect()),
+        || match all.is_empty() {
+            true => "no holds\n".to_owned(),
+            false => context.output.terminal.table(&table(all, zone, now)),
+        },
+    ))
+}
+
+fn table(all: &[HoldRecord], zone: &TimeZone, now: Timestamp) -> Table {
+    let row = |record: &HoldRecord| {
+        let held = &record.hold;
+        let what = held.snapshot.as_deref().unwrap_or("everything");
+        let until = held.until.map_or("released".to_owned(), |until| local(until, zone));
+        let ended = record.release.as_ref().map(|release| {
+            let at = local(release.released_at, zone);
+            format!("; released {at} by {}: {}", release.who, release.why)
+        });
+        let (who, why) = (&held.who, &held.why);
+        Row {
+            cells: vec![
+                Cell::plain(&held.id),
+                Cell::plain(what),
+                Cell::plain(until),
+                match record.is_in_force(now) {
+                    true => Cell::toned("in force", Tone::Warn),
+                    false => Cell::plain("ended"),
+                },
+            ],
+            detail: Some(format!("by {who}: {why}{}", ended.unwrap_or_default())),
+        }
+    };
+    Table {
+        columns: vec![
+            Column::word("HOLD"),
+            Column::word("KEEPS"),
+            Column::word("UNTIL"),
+            Column::word("STATE"),
+        ],
+        rows: all.iter().map(row).collect(),
+    }
+}
+
+fn value(record: &HoldRecord, now: Timestamp) -> Value {
+    json!({
+        "hold": record.hold,
+        "release": record.release,
+        "in_force": record.is_in_force(now),
+    })
+}

@@ -1,0 +1,149 @@
+//! `fenice retention`: what stays, what goes and why; with `--apply`, what has no place left goes.
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::exit::Done;
+use super::list::local;
+use crate::daemon;
+use crate::engines::postgres::expire::Applied;
+use crate::error::Result;
+use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
+use crate::model::{ByteSize, ResourceName};
+use crate::plan::retention::{RetentionPlan, Ruling, Verdict};
+
+/// Show what stays and what goes, and why; remove it with --apply
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only this resource [default: all]
+    resource: Option<String>,
+    /// Remove what has no place left
+    #[arg(long)]
+    apply: bool,
+    /// Remove it although the plan is unusual
+    #[arg(long, requires = "apply")]
+    confirm: bool,
+}
+
+/// One resource: the plan, and what was removed by it.
+type Ruled<'c> = (&'c ResourceName, RetentionPlan, Option<Applied>);
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
+    let config = context.config()?;
+    let parts = context.parts()?;
+    let chosen: Vec<_> = match &args.resource {
+        Some(name) => vec![daemon::resource_of(&config, name)?],
+        None => config.resources.iter().collect(),
+    };
+    let mut all: Vec<Ruled<'_>> = Vec::new();
+    for resource in chosen {
+        let expiry = parts.expiry_of(&config, resource)?;
+        let (plan, applied) = match args.apply {
+            true => expiry.apply(args.confirm).map(|(plan, applied)| (plan, Some(applied)))?,
+            false => (expiry.plan()?, None),
+        };
+        all.push((&resource.name, plan, applied));
+    }
+    let zone = &config.daemon.timezone;
+    context.output.answer(
+        || Value::Array(all.iter().map(value).collect()),
+        || all.iter().map(|ruled| text(ruled, zone, context)).collect::<Vec<_>>().join("\n"),
+    )?;
+    // Someone was promised a date.
+    let kept = all.iter().all(|(_, plan, _)| plan.overdue().next().is_none());
+    Ok(if kept { Done::Well } else { Done::NotMet })
+}
+
+fn text((name, plan, applied): &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
+    let terminal = context.output.terminal;
+    let mut text = terminal.heading(name.as_str());
+    match plan.snapshots.is_empty() {
+        true => text.push_str("no snapshots\n"),
+        false => text.push_str(&terminal.table(&table(plan, zone))),
+    }
+    let (window, horizon) = (local(plan.window_start, zone), local(plan.horizon, zone));
+    text.push_str(&format!("window from {window}; nothing of before {horizon} is promised\n"));
+    let leaving = plan.log.iter().filter(|ruling| !ruling.stays).count();
+    text.push_str(&format!("log: {leaving} of {} objects go\n", plan.log.len()));
+    for doubt in &plan.doubts {
+        text.push_str(&format!("unusual: {doubt}\n"));
+    }
+    match applied {
+        None if plan.removed().next().is_some() || leaving > 0 => {
+            text.push_str("nothing was removed: this is the plan, --apply carries it out\n");
+        }
+        None => {}
+        Some(applied) => text.push_str(&removed(applied)),
+    }
+    text
+}
+
+fn removed(applied: &Applied) -> String {
+    let (snapshots, objects) = (applied.snapshots, applied.log_objects);
+    let mut text = format!("removed: {snapshots} snapshots, {objects} objects of the log\n");
+    text.push_str(&match &applied.vault {
+        None => "vault: somebody reads it, so nothing is pruned now\n".to_owned(),
+        Some(pruned) => format!(
+            "vault: {} packs deleted ({}), {} wait for their deletion\n",
+            pruned.packs_deleted,
+            ByteSize(pruned.bytes_deleted),
+            pruned.packs_waiting
+        ),
+    });
+    text
+}
+
+fn table(plan: &RetentionPlan, zone: &TimeZone) -> Table {
+    let row = |ruling: &Ruling| Row {
+        cells: vec![
+            Cell::plain(&ruling.id),
+            Cell::plain(local(ruling.stopped_at, zone)),
+            Cell::plain(local(ruling.leaves_at, zone)),
+            state(ruling),
+        ],
+        detail: Some(ruling.verdict.to_string()),
+    };
+    Table {
+        columns: vec![
+            Column::word("SNAPSHOT"),
+            Column::word("ENDED"),
+            Column::word("LEAVES"),
+            Column::word("STATE"),
+        ],
+        rows: plan.snapshots.iter().map(row).collect(),
+    }
+}
+
+fn state(ruling: &Ruling) -> Cell {
+    match &ruling.verdict {
+        Verdict::Guarded(_) => Cell::toned("OVERDUE", Tone::Bad),
+        Verdict::Remove { .. } => Cell::toned("goes", Tone::Warn),
+        Verdict::Window | Verdict::Anchor | Verdict::Weekly => Cell::plain("stays"),
+    }
+}
+
+fn value((name, plan, applied): &Ruled<'_>) -> Value {
+    let snapshot = |ruling: &Ruling| {
+        json!({
+            "id": ruling.id,
+            "stopped_at": ruling.stopped_at,
+            "leaves_at": ruling.leaves_at,
+            "stays": ruling.stays(),
+            "overdue": ruling.is_overdue(),
+            "because": ruling.verdict.to_string(),
+        })
+    };
+    let log = |stays: bool| plan.log.iter().filter(|ruling| ruling.stays == stays).count();
+    json!({
+        "resource": name,
+        "now": plan.now,
+        "window_start": plan.window_start,
+        "horizon": plan.horizon,
+        "snapshots": plan.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
+        "log_objects_staying": log(true),
+        "log_objects_leaving": log(false),
+        "doubts": plan.doubts,
+        "applied": applied,
+    })
+}
