@@ -138,7 +138,7 @@ fn table(all: &[HoldRecord], zone: &TimeZone, now: Timestamp) -> Table {
     let row = |record: &HoldRecord| {
         let held = &record.hold;
         let what = held.snapshot.as_deref().unwrap_or("everything");
-        let until = held.until.map_or("released".to_owned(), |until| local(until, zone));
+        let until = held.until.map_or("its release".to_owned(), |until| local(until, zone));
         let ended = record.release.as_ref().map(|release| {
             let at = local(release.released_at, zone);
             format!("; released {at} by {}: {}", release.who, release.why)

@@ -99,7 +99,7 @@ fn table(plan: &RetentionPlan, zone: &TimeZone) -> Table {
         cells: vec![
             Cell::plain(&ruling.id),
             Cell::plain(local(ruling.stopped_at, zone)),
-            Cell::plain(local(ruling.leaves_at, zone)),
+            Cell::plain(ruling.leaves_at.to_zoned(zone.clone()).date().to_string()),
             state(ruling),
         ],
         detail: Some(ruling.verdict.to_string()),

@@ -8,6 +8,8 @@ use crate::config::Policy;
 use crate::model::{Span, WalInventory};
 use crate::plan::facts::SnapshotFact;
 
+const LEAST_ANCHOR_EXTRA: Span = Span::seconds(7 * 86_400);
+
 /// What was promised for one repository of a resource.
 #[derive(Debug, Clone)]
 pub struct Terms {
@@ -55,9 +57,21 @@ impl Terms {
         back(now, self.daily)
     }
 
-    /// What ended by then has no place left but by a guard.
-    pub fn horizon(&self, now: Timestamp) -> Timestamp {
+    /// A weekly one that ended by then has no place left.
+    pub fn weekly_horizon(&self, now: Timestamp) -> Timestamp {
         back(self.window_start(now), self.weekly_extra)
+    }
+
+    /// What ended by then has no place left but by a guard, an anchor neither.
+    pub fn horizon(&self, now: Timestamp) -> Timestamp {
+        back(self.window_start(now), self.anchor_extra())
+    }
+
+    /// How much longer than `daily` an anchor may stay: as long as the weekly ones; without those
+    /// until the next snapshots have surely come, or the window's first instants were promised in
+    /// vain.
+    pub fn anchor_extra(&self) -> Span {
+        self.weekly_extra.max(LEAST_ANCHOR_EXTRA)
     }
 }
 

@@ -113,7 +113,7 @@ pub(super) fn of(
         }
     }
     // Only so long as it would be kept there.
-    let owed = is_weekly && snapshot.fact.stopped_at > terms.horizon(now);
+    let owed = is_weekly && snapshot.fact.stopped_at > terms.weekly_horizon(now);
     let copied = facts.copies.iter().any(|copy| copy.id == id);
     if terms.role == Role::Main && owed && !copied {
         guards.push(Guard::NotCopied);

@@ -135,13 +135,11 @@ fn by_promise(
     if stopped_at > terms.window_start(now) {
         return Some(Verdict::Window);
     }
-    if stopped_at <= terms.horizon(now) {
-        return None;
-    }
-    if is_anchor {
+    if is_anchor && stopped_at > terms.horizon(now) {
         return Some(Verdict::Anchor);
     }
-    (is_weekly && terms.role != Role::Main).then_some(Verdict::Weekly)
+    let weekly = is_weekly && terms.role != Role::Main;
+    (weekly && stopped_at > terms.weekly_horizon(now)).then_some(Verdict::Weekly)
 }
 
 fn leaves_at(
@@ -150,11 +148,12 @@ fn leaves_at(
     is_anchor: bool,
     terms: &Terms,
 ) -> Timestamp {
-    let daily = on(snapshot.fact.stopped_at, terms.daily);
-    match is_anchor || is_weekly && terms.role != Role::Main {
-        true => on(daily, terms.weekly_extra),
-        false => daily,
-    }
+    let extra = match (is_anchor, is_weekly && terms.role != Role::Main) {
+        (true, _) => terms.anchor_extra(),
+        (false, true) => terms.weekly_extra,
+        (false, false) => Span::default(),
+    };
+    on(on(snapshot.fact.stopped_at, terms.daily), extra)
 }
 
 fn doubts(
