@@ -23,6 +23,7 @@ use crate::evidence::plain::Cell;
 use crate::model::{ByteSize, Span, Timeline};
 use crate::plan::facts::Request;
 use crate::plan::recovery::RecoveryPlan;
+use crate::repository::pin::OwnPin;
 
 /// The port of a restored server that does not listen on the network: its socket's name only.
 pub(super) const PRIVATE_PORT: u16 = 5432;
@@ -45,7 +46,7 @@ pub(super) async fn run(args: Restore, context: &Context) -> Result<Done> {
     }
     let started = parts.clock.monotonic();
     let shown = Shown::start(tools.progress.clone(), context.output);
-    let files = {
+    let mut files = {
         let (tools, target) = (tools.clone(), args.target.clone());
         let tablespaces: BTreeMap<_, _> = args.tablespaces.iter().cloned().collect();
         blocking(move || restore_files(&tools, stored, plan, &target, &tablespaces)).await?
@@ -53,6 +54,8 @@ pub(super) async fn run(args: Restore, context: &Context) -> Result<Done> {
     later::keep(&files)?;
     if !args.start {
         drop(shown);
+        // The log is still to be read, by another process.
+        files.pin.take().into_iter().for_each(OwnPin::leave);
         return tell_how_to_go_on(&files, &tools, &protected, &parts, context);
     }
     let request = StartRequest {

@@ -50,9 +50,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
         || Value::Array(all.iter().map(value).collect()),
         || all.iter().map(|ruled| text(ruled, zone, context)).collect::<Vec<_>>().join("\n"),
     )?;
-    // Someone was promised a date.
-    let kept = all.iter().all(|(_, plan, _)| plan.overdue().next().is_none());
-    Ok(if kept { Done::Well } else { Done::NotMet })
+    // Someone was promised a date; and what no plan names any more may still lie in the vault.
+    let kept = |(_, plan, applied): &Ruled<'_>| {
+        let pruned = applied.as_ref().is_none_or(|applied| applied.vault.is_some());
+        pruned && plan.overdue().next().is_none()
+    };
+    Ok(if all.iter().all(kept) { Done::Well } else { Done::NotMet })
 }
 
 fn text((name, plan, applied): &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {

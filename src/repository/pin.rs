@@ -34,6 +34,7 @@ pub struct Pinned {
 pub struct OwnPin {
     repository: Repository,
     key: String,
+    left: bool,
 }
 
 /// Pins what a reader needs. `id` is the reader's own, unique.
@@ -42,13 +43,23 @@ pub fn put(repository: &Repository, id: &str, file: &PinFile) -> Result<OwnPin> 
     let what = || format!("pin what is read of {}", file.resource);
     let body = serde_json::to_vec(file).attempt(what)?;
     match repository.store.put_new(&key, &body).attempt(what)? {
-        Put::Created => Ok(OwnPin { repository: repository.clone(), key }),
+        Put::Created => Ok(OwnPin { repository: repository.clone(), key, left: false }),
         Put::Exists => Err(Error::failed(format!("{key} exists already"))),
+    }
+}
+
+impl OwnPin {
+    /// Leaves it to run out by itself: what was begun goes on in another process.
+    pub fn leave(mut self) {
+        self.left = true;
     }
 }
 
 impl Drop for OwnPin {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         // Not removed, it frees itself.
         if let Err(error) = self.repository.store.remove(&self.key) {
             tracing::warn!(error = %error.chain(), "a pin could not be removed");

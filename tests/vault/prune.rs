@@ -1,6 +1,7 @@
 //! Pruning: what stays restores, what goes is gone to the last blob, and a failure anywhere loses
 //! nothing that stays.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,14 +36,30 @@ fn hours(hours: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + hours * 3_600).unwrap()
 }
 
-fn prune(vault: &Vault, keep: &Taken, now: Timestamp) -> Result<Pruned> {
-    let pruning = Pruning {
+fn pruning(now: Timestamp) -> Pruning {
+    Pruning {
         now,
         grace: GRACE,
         write: WriteSettings { pack_bytes: 64 << 10, ..WriteSettings::default() },
         entropy: Arc::new(SystemEntropy),
+    }
+}
+
+fn prune(vault: &Vault, keep: &Taken, now: Timestamp) -> Result<Pruned> {
+    vault.prune(&keep.ids(), &pruning(now), &|| Ok(()))
+}
+
+/// At hour 0, the lock being lost after so many looks at it.
+fn prune_until(looks: usize, vault: &Vault, keep: &Taken) -> Result<Pruned> {
+    let left = Cell::new(looks);
+    let allowed = || match left.get() {
+        0 => Err(Error::new(Kind::Busy, "deposed")),
+        more => {
+            left.set(more - 1);
+            Ok(())
+        }
     };
-    vault.prune(&keep.ids(), &pruning, &|| Ok(()))
+    vault.prune(&keep.ids(), &pruning(hours(0)), &allowed)
 }
 
 /// Half of the files of `before` with another content, some gone, some new.
@@ -211,29 +228,31 @@ fn who_lost_the_lock_removes_nothing_more() {
     for allowed_calls in 0..4 {
         let store = copy(store.as_ref());
         let vault = model::open(&store);
-        let left = std::cell::Cell::new(allowed_calls);
-        let allowed = || match left.get() {
-            0 => Err(Error::new(Kind::Busy, "deposed")),
-            more => {
-                left.set(more - 1);
-                Ok(())
-            }
-        };
-        let pruning = Pruning {
-            now: hours(0),
-            grace: GRACE,
-            write: WriteSettings::default(),
-            entropy: Arc::new(SystemEntropy),
-        };
         let count = |prefix: &str| store.list(&format!("{PREFIX}{prefix}")).unwrap().len();
         let before = (count("snapshots/"), count("data/"));
-        let error = vault.prune(&keep.ids(), &pruning, &allowed).unwrap_err();
+        let error = prune_until(allowed_calls, &vault, &keep).unwrap_err();
         assert_eq!(error.kind(), Kind::Busy);
         assert_eq!(count("snapshots/"), before.0 - allowed_calls.min(2));
         assert!(count("data/") >= before.1, "no pack goes in its grace");
         assert_holds_at_least(&vault, &keep);
     }
     drop(vault);
+}
+
+/// Marks were written and the packs still in the index: their grace begins when they leave it.
+#[test]
+fn a_mark_that_a_crash_left_void_takes_no_grace_away() {
+    let store = memory();
+    let (vault, taken) = history(&store, 3);
+    let keep = Taken(taken.0[2..].to_vec());
+    // Two snapshots go; the third look is for the old index.
+    prune_until(2, &vault, &keep).unwrap_err();
+    let again = prune(&vault, &keep, hours(24)).unwrap();
+    assert!(again.packs_marked > 0 && again.packs_deleted == 0, "{again:?}");
+    assert_eq!(prune(&vault, &keep, hours(35)).unwrap().packs_deleted, 0);
+    assert!(prune(&vault, &keep, hours(36)).unwrap().packs_deleted > 0);
+    assert_holds(&vault, &keep);
+    assert_nothing_unused(&vault);
 }
 
 #[track_caller]

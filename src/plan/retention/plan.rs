@@ -163,9 +163,6 @@ fn doubts(
     now: Timestamp,
 ) -> Vec<String> {
     let removed = rulings.iter().filter(|ruling| !ruling.stays()).count();
-    if removed == 0 {
-        return Vec::new();
-    }
     let mut doubts = Vec::new();
     if removed > USUAL_REMOVALS && removed * USUAL_SHARE > rulings.len() {
         doubts.push(format!("{removed} of {} snapshots would go at once", rulings.len()));
@@ -176,7 +173,7 @@ fn doubts(
     if newest > on(now, Span(CLOCK_TOLERANCE)) {
         doubts.push(format!("something is stored of {newest}, which is yet to come"));
     }
-    if terms.active && on(newest, SILENCE) < now {
+    if removed > 0 && terms.active && on(newest, SILENCE) < now {
         doubts.push(format!("nothing was stored since {newest}: is the clock right?"));
     }
     doubts

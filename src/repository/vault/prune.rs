@@ -4,7 +4,7 @@
 //! copied into new packs. It is deleted only later, when nobody can be reading by an old index any
 //! more: until then an index file marks it, in the words that rustic knows too
 //! (`packs_to_delete`). The order survives a crash anywhere: snapshots, new packs, their index,
-//! marks, old index files; and in a later run packs, then marks.
+//! marks, old index files; and in a later run, before all else, packs, then marks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,6 +81,9 @@ impl Vault {
         allowed: &dyn Fn() -> Result<()>,
     ) -> Result<Pruned> {
         let mut pruned = Pruned::default();
+        // First, so that nothing below holds up what is due, and so that a mark which a crash left
+        // void is gone before the same pack is marked anew.
+        self.delete_marked(pruning, allowed, &mut pruned)?;
         let files = self.index_files()?;
         let listed = self.list_packs()?;
         let index = Index::build(files.values().cloned().collect(), &listed);
@@ -92,8 +95,8 @@ impl Vault {
             self.check_living(&leaving, &living)?;
             self.mark(&leaving, pruning, allowed)?;
             pruned.packs_marked = leaving.len() as u64;
+            pruned.packs_waiting += pruned.packs_marked;
         }
-        self.delete_marked(pruning, allowed, &mut pruned)?;
         Ok(pruned)
     }
 

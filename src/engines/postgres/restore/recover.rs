@@ -159,8 +159,8 @@ pub fn restore_files(
     Ok(FilesInPlace { stored, plan, place, manifest, restored, pin })
 }
 
-/// A restore goes on without a pin: its credentials may allow reading only, and what it reads is
-/// in no danger unless its time is over today.
+/// A restore goes on without a pin, because its credentials may allow reading only. Retention may
+/// then take away what it reads, and it fails: that much is told.
 pub(super) fn pin_what_is_read(tools: &Tools, manifest: &SnapshotManifest) -> Option<OwnPin> {
     let id = format!("{}-{}", layout::instant(tools.clock.now()), std::process::id());
     let (version, resource, snapshot) = (1, manifest.resource.clone(), manifest.id.clone());
