@@ -18,9 +18,11 @@ use crate::adapters::{private, programs, secrets};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Location, ObjectLock, PostgresSource, Resource};
 use crate::engines::postgres::cluster;
+use crate::engines::postgres::copy::CopyJob;
 use crate::engines::postgres::expire::Expiry;
 use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::Tools;
+use crate::engines::postgres::restore::sources::Sources;
 use crate::engines::postgres::ship::{ShipState, Shipper};
 use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
 use crate::engines::postgres::source::Source;
@@ -59,6 +61,8 @@ pub struct Protected<'c> {
     pub policy: &'c config::Policy,
     pub postgres: &'c PostgresSource,
     pub repository: Repository,
+    /// That of the copies, where recoveries read as well.
+    pub copies: Option<Repository>,
     pub source: Source,
 }
 
@@ -119,7 +123,81 @@ impl Parts {
             policy: config.policy_of(resource),
             postgres: postgres_of(resource),
             repository: self.open_repository(config, &resource.repository)?,
+            copies: None,
             source: self.source_of(resource)?,
+        })
+    }
+
+    /// The same for a recovery: from the repository named `from` alone, or else from the resource's
+    /// own together with that of its copies. Copies that cannot be reached do not hold it up.
+    ///
+    /// # Errors
+    /// Of kind `Usage` if nothing of the resource is ever stored in `from`; the repository cannot
+    /// be opened.
+    pub fn recoverable<'c>(
+        &self,
+        config: &'c Config,
+        name: &str,
+        from: Option<&str>,
+    ) -> Result<Protected<'c>> {
+        let resource = resource_of(config, name)?;
+        let policy = config.policy_of(resource);
+        let (own, other) = (resource.repository.as_str(), policy.copy_to.as_deref());
+        let chosen = from.unwrap_or(own);
+        if chosen != own && Some(chosen) != other {
+            let known = names([own].into_iter().chain(other));
+            return Err(Error::usage(format!("`{chosen}` holds nothing of `{name}`"))
+                .hint(format!("It is stored in: {known}.")));
+        }
+        let repository = self.open_repository(config, chosen).map_err(|error| match other {
+            Some(other) if from.is_none() => {
+                error.hint(format!("If it is lost, `--from {other}` recovers from the copies."))
+            }
+            _ => error,
+        })?;
+        let copies = other.filter(|_| from.is_none()).and_then(|other| {
+            let told = |error: &Error| {
+                tracing::warn!(error = %error.chain(), "recovering without the copies");
+            };
+            self.open_repository(config, other).inspect_err(told).ok()
+        });
+        let (postgres, source) = (postgres_of(resource), self.source_of(resource)?);
+        Ok(Protected { resource, policy, postgres, repository, copies, source })
+    }
+
+    /// The repository of a resource's copies with its name, if its policy names one.
+    pub fn copies_of<'c>(
+        &self,
+        config: &'c Config,
+        resource: &Resource,
+    ) -> Result<Option<(&'c str, Repository)>> {
+        let Some(name) = config.policy_of(resource).copy_to.as_deref() else { return Ok(None) };
+        Ok(Some((name, self.open_repository(config, name)?)))
+    }
+
+    /// What copying a resource works with.
+    ///
+    /// # Errors
+    /// Of kind `Config` if its policy names no repository for copies.
+    pub fn copy_job_of(&self, config: &Config, resource: &Resource) -> Result<CopyJob> {
+        let policy = config.policy_of(resource);
+        let Some((_, to)) = self.copies_of(config, resource)? else {
+            let what =
+                format!("the policy `{}` of `{}` copies nothing", policy.name, resource.name);
+            return Err(Error::new(Kind::Config, what)
+                .hint("Name the repository of the copies with `copy_to`."));
+        };
+        Ok(CopyJob {
+            from: self.open_repository(config, &resource.repository)?,
+            to,
+            resource: resource.name.clone(),
+            terms: Terms::of(policy, &config.daemon.timezone, Role::Main, true),
+            replicate: policy.replicate,
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            progress: Arc::new(Progress::default()),
+            workers: workers_of(resource),
+            write: write_settings(policy),
         })
     }
 
@@ -159,12 +237,17 @@ impl Parts {
         }
     }
 
-    /// What retention of a resource works with.
-    pub fn expiry_of(&self, config: &Config, resource: &Resource) -> Result<Expiry> {
+    /// What retention of a resource works with, in one of the repositories that hold it.
+    pub fn expiry_of(&self, config: &Config, resource: &Resource, role: Role) -> Result<Expiry> {
         let policy = config.policy_of(resource);
-        let role = if policy.copy_to.is_some() { Role::Main } else { Role::Only };
+        let copies = self.copies_of(config, resource)?.map(|(_, copies)| copies);
+        let (repository, copies) = match (role, copies) {
+            (Role::Copies, Some(copies)) => (copies, None),
+            (_, copies) => (self.open_repository(config, &resource.repository)?, copies),
+        };
         Ok(Expiry {
-            repository: self.open_repository(config, &resource.repository)?,
+            repository,
+            copies,
             resource: resource.name.clone(),
             terms: Terms::of(policy, &config.daemon.timezone, role, true),
             clock: self.clock.clone(),
@@ -178,7 +261,7 @@ impl Parts {
         let registered = cluster::registered(&of.repository, &of.resource.name)?;
         Ok(Tools {
             new_tablespaces: NewTablespaces::Refused,
-            repository: of.repository.clone(),
+            sources: Sources { first: of.repository.clone(), copies: of.copies.clone() },
             clock: self.clock.clone(),
             connector: self.connector.clone(),
             launcher: self.launcher.clone(),

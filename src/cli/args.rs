@@ -49,6 +49,10 @@ pub struct Restore {
     /// Use a damaged snapshot where no undamaged one will do
     #[arg(long)]
     pub allow_damaged: bool,
+    /// Read from this repository alone, such as that of the copies [default: the resource's own,
+    /// and its copies for what is missing there]
+    #[arg(long, value_name = "REPOSITORY")]
+    pub from: Option<String>,
 }
 
 fn tablespace(text: &str) -> Result<(u32, PathBuf), String> {

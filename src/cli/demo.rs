@@ -29,6 +29,7 @@ use crate::demo::writer::{TORN_WRITES_SQL, WRITES_SQL};
 use crate::drill::DrillOutcome;
 use crate::drill::run::keep;
 use crate::engines::postgres::restore::facts;
+use crate::engines::postgres::restore::sources::Sources;
 use crate::engines::postgres::source::field;
 use crate::error::{Attempt, Error, Result};
 use crate::evidence::drill_report::{DrillReport, Measurement, Verdict};
@@ -210,7 +211,8 @@ impl Story<'_> {
         let deadline = Instant::now() + SHIPPED_LIMIT;
         loop {
             let protected = self.parts.protected(&config, "registro")?;
-            let stored = facts::read_now(&protected.repository, &protected.resource.name)?;
+            let stored =
+                facts::read_now(&Sources::only(&protected.repository), &protected.resource.name)?;
             let last = stored.facts.wal.objects.last().map(|object| object.stored_at);
             let snapshot = stored.manifests.last().map(|manifest| manifest.stopped_at);
             match (last, snapshot) {
@@ -228,7 +230,8 @@ impl Story<'_> {
     fn break_wal(&self, config_file: &Path) -> Result<String> {
         let config = read_config(config_file)?;
         let protected = self.parts.protected(&config, "registro")?;
-        let stored = facts::read_now(&protected.repository, &protected.resource.name)?;
+        let stored =
+            facts::read_now(&Sources::only(&protected.repository), &protected.resource.name)?;
         let after = stored.manifests.last().map(|s| s.stop_lsn).unwrap_or_default();
         let size = stored.archive.segment_size;
         let last = stored.facts.wal.objects.last().map_or(0, |object| object.segment);

@@ -48,6 +48,9 @@ struct RunArgs {
     /// Where the throw-away place is made [default: in the state directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Recover from this repository alone, such as that of the copies, as if the other were lost
+    #[arg(long, value_name = "REPOSITORY")]
+    from: Option<String>,
 }
 
 /// The drills of every resource
@@ -65,6 +68,9 @@ struct ShowArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
+
+const LOSS_OF_HOST: &str = "loss of host";
+const LOSS_OF_MAIN: &str = "loss of host and of the main repository";
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Format {
@@ -89,12 +95,15 @@ async fn rehearse(
     parts: &Parts,
     context: &Context,
 ) -> Result<Done> {
-    let protected = parts.protected(config, &args.resource)?;
+    let protected = parts.recoverable(config, &args.resource, args.from.as_deref())?;
     let to = match instant::target(&args.to, &config.daemon.timezone)? {
         Target::At(at) => Some(at),
         Target::Latest | Target::Consistent { .. } => None,
     };
-    let drill = drill_of(parts, config, &protected, context, args.dir.as_deref())?;
+    let mut drill = drill_of(parts, config, &protected, context, args.dir.as_deref())?;
+    if args.from.as_deref().is_some_and(|from| from != protected.resource.repository) {
+        drill.scenario = LOSS_OF_MAIN;
+    }
     let shown = Shown::start(drill.tools.progress.clone(), context.output);
     let report = drill.run(to).await?.report;
     drop(shown);
@@ -151,6 +160,7 @@ pub(crate) fn drill_of<'a>(
         host: programs::host_name(),
         configuration_hash: wal_codec::sha256_hex(&text),
         trigger: Trigger::Manual,
+        scenario: LOSS_OF_HOST,
         disrupted: None,
         questions: Vec::new(),
     })
@@ -176,19 +186,29 @@ pub(crate) fn write_faces(state_dir: &Path, report: &DrillReport) -> Result<Path
     Ok(page)
 }
 
-/// Every report of every resource, oldest first.
-fn reports(config: &Config, parts: &Parts) -> Result<Vec<DrillReport>> {
+/// Every report of every resource, oldest first. A report lies where its drill read from.
+fn reports(config: &Config, parts: &Parts, context: &Context) -> Result<Vec<DrillReport>> {
     let mut reports: Vec<DrillReport> = Vec::new();
     for resource in &config.resources {
         let repository = parts.open_repository(config, &resource.repository)?;
-        reports.extend(manifest::read_all(&repository, &layout::drills(&resource.name))?);
+        let prefix = layout::drills(&resource.name);
+        reports.extend(manifest::read_all(&repository, &prefix)?);
+        let copies = parts.copies_of(config, resource);
+        let of_copies = copies.and_then(|copies| {
+            let read = copies.map(|(_, copies)| manifest::read_all(&copies, &prefix));
+            read.unwrap_or_else(|| Ok(Vec::new()))
+        });
+        match of_copies {
+            Ok(of_copies) => reports.extend(of_copies),
+            Err(error) => context.output.warn(error.chain()),
+        }
     }
     reports.sort_by(|a, b| a.identity.drill_id.cmp(&b.identity.drill_id));
     Ok(reports)
 }
 
 fn blocking_list(config: &Config, parts: &Parts, context: &Context) -> Result<Done> {
-    let reports = reports(config, parts)?;
+    let reports = reports(config, parts, context)?;
     context.output.answer(
         || serde_json::to_value(&reports).unwrap_or_else(|_| json!([])),
         || {
@@ -220,7 +240,7 @@ fn blocking_list(config: &Config, parts: &Parts, context: &Context) -> Result<Do
 }
 
 fn show(args: &ShowArgs, config: &Config, parts: &Parts, context: &Context) -> Result<Done> {
-    let all = reports(config, parts)?;
+    let all = reports(config, parts, context)?;
     let report =
         all.iter().find(|report| report.identity.drill_id == args.id).ok_or_else(|| {
             Error::usage(format!("there is no drill {}", args.id))

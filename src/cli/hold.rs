@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
 use crate::model::ResourceName;
 use crate::repository::hold::{self, HoldManifest, HoldRecord, Release};
-use crate::repository::{Repository, layout, manifest};
+use crate::repository::{Repository, layout};
 
 /// Keep things beyond their date: give, list and end such orders
 #[derive(Debug, clap::Args)]
@@ -76,14 +76,21 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Done> {
         | Verb::List { resource } => resource,
     };
     let resource = daemon::resource_of(&config, name)?;
-    let repository = parts.open_repository(&config, &resource.repository)?;
+    // An order binds copies too, and must outlive the loss of either place.
+    let mut places = vec![parts.open_repository(&config, &resource.repository)?];
+    places.extend(parts.copies_of(&config, resource)?.map(|(_, copies)| copies));
     match args.verb {
-        Verb::List { .. } => list(&hold::all(&repository, &resource.name)?, zone, now, context),
-        Verb::Add(args) => add(args, &repository, zone, now, context),
+        Verb::List { .. } => list(&hold::all(&places[0], &resource.name)?, zone, now, context),
+        Verb::Add(args) => add(args, &places, zone, now, context),
         Verb::Remove(args) => {
             let Remove { resource: _, id, who, why } = args;
             let release = Release { version: 1, hold: id, who, why, released_at: now };
-            hold::release(&repository, &resource.name, &release)?;
+            for copies in &places[1..] {
+                hold::bring(&places[0], copies, &resource.name)?;
+            }
+            for place in places.iter().rev() {
+                hold::release(place, &resource.name, &release)?;
+            }
             let told = || format!("hold {} has ended\n", release.hold);
             super::well(context.output.answer(|| json!(release), told))
         }
@@ -92,7 +99,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Done> {
 
 fn add(
     args: Add,
-    repository: &Repository,
+    places: &[Repository],
     zone: &TimeZone,
     now: Timestamp,
     context: &Context,
@@ -102,12 +109,11 @@ fn add(
         return Err(Error::usage("a hold cannot end before it begins"));
     }
     let resource: ResourceName = args.resource.parse()?;
-    if let Some(id) = &args.snapshot {
-        let known = manifest::snapshots(repository, &resource)?;
-        if !known.iter().any(|snapshot| snapshot.id == *id) {
-            return Err(Error::usage(format!("{resource} has no snapshot {id}"))
-                .hint(format!("`fenice list {resource}` shows them.")));
-        }
+    if let Some(id) = &args.snapshot
+        && !is_known(places, &resource, id)?
+    {
+        return Err(Error::usage(format!("{resource} has no snapshot {id}"))
+            .hint(format!("`fenice list {resource}` shows them.")));
     }
     let given = HoldManifest {
         version: 1,
@@ -118,10 +124,26 @@ fn add(
         given_at: now,
         until,
     };
-    hold::add(repository, &resource, &given)?;
+    places.iter().try_for_each(|place| hold::add(place, &resource, &given))?;
+    // Retention may have been at work: from now on it sees the order.
+    if let Some(id) = &given.snapshot
+        && !is_known(places, &resource, id)?
+    {
+        return Err(Error::failed(format!("snapshot {id} was removed just before the hold")));
+    }
     let record = HoldRecord { hold: given, release: None };
     let told = || format!("hold {} is in force\n", record.hold.id);
     super::well(context.output.answer(|| value(&record, now), told))
+}
+
+fn is_known(places: &[Repository], resource: &ResourceName, id: &str) -> Result<bool> {
+    let key = layout::snapshot(resource, id);
+    for place in places {
+        if place.store.list(&layout::snapshots(resource))?.iter().any(|entry| entry.key == key) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn list(all: &[HoldRecord], zone: &TimeZone, now: Timestamp, context: &Context) -> Result<Done> {

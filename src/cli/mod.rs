@@ -12,6 +12,7 @@ pub mod progress;
 pub mod terminal;
 
 mod check_config;
+mod copy;
 mod demo;
 pub(crate) mod drill;
 mod hold;
@@ -59,6 +60,7 @@ enum Verb {
     Prepare(prepare::Args),
     Ship(ship::Args),
     Snapshot(snapshot::Args),
+    Copy(copy::Args),
     List(list::Args),
     Status(status::Args),
     Restore(args::Restore),
@@ -98,6 +100,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Prepare(args) => block_on(prepare::run(args, &context)),
         Verb::Ship(args) => block_on(ship::run(args, &context)),
         Verb::Snapshot(args) => block_on(snapshot::run(args, &context)),
+        Verb::Copy(args) => block_on(copy::run(args, &context)),
         Verb::List(args) => list::run(&args, &context),
         Verb::Status(args) => status::run(&args, &context),
         Verb::Restore(args) => block_on(restore::run(args, &context)),

@@ -11,7 +11,7 @@ use super::progress::Shown;
 use super::{Context, instant};
 use crate::daemon::{Parts, Protected};
 use crate::engines::blocking::blocking;
-use crate::engines::postgres::restore::facts::{Stored, pin_listing};
+use crate::engines::postgres::restore::facts::Stored;
 use crate::engines::postgres::restore::later;
 use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::{
@@ -31,7 +31,7 @@ pub(super) const PRIVATE_PORT: u16 = 5432;
 pub(super) async fn run(args: Restore, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
-    let protected = parts.protected(&config, &args.resource)?;
+    let protected = parts.recoverable(&config, &args.resource, args.from.as_deref())?;
     let mut tools = parts.tools_of(&protected)?;
     tools.new_tablespaces = new_tablespaces(args.original_tablespaces);
     let request = Request {
@@ -55,8 +55,9 @@ pub(super) async fn run(args: Restore, context: &Context) -> Result<Done> {
     if !args.start {
         drop(shown);
         // The log is still to be read, by another process.
-        files.pin.take().into_iter().for_each(OwnPin::leave);
-        return tell_how_to_go_on(&files, &tools, &protected, &parts, context);
+        files.pins.drain(..).for_each(OwnPin::leave);
+        let from = args.from.as_deref();
+        return tell_how_to_go_on(&files, &tools, &protected, &parts, from, context);
     }
     let request = StartRequest {
         port: args.port.unwrap_or(PRIVATE_PORT),
@@ -89,7 +90,7 @@ async fn make_plan(
 ) -> Result<(Stored, RecoveryPlan)> {
     let (tools, name) = (tools.clone(), protected.resource.name.clone());
     blocking(move || {
-        let listing = pin_listing(&tools.repository, &name)?;
+        let listing = tools.sources.list(&name)?;
         plan_recovery(&tools, &name, &listing, &request)
     })
     .await
@@ -172,6 +173,7 @@ fn tell_how_to_go_on(
     tools: &Tools,
     protected: &Protected<'_>,
     parts: &Parts,
+    from: Option<&str>,
     context: &Context,
 ) -> Result<Done> {
     let user = parts.role_of(protected.resource)?;
@@ -179,8 +181,9 @@ fn tell_how_to_go_on(
         NewTablespaces::Refused => "",
         NewTablespaces::AtOriginal => " --original-tablespaces",
     };
+    let from = from.map(|from| format!(" --from {from}")).unwrap_or_default();
     let serve = format!(
-        "fenice --config {} wal serve {} --target {}{at_original}",
+        "fenice --config {} wal serve {} --target {}{at_original}{from}",
         context.config_file.display(),
         protected.resource.name,
         files.place.target.display()

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use super::Context;
 use super::exit::Done;
 use super::list::local;
-use crate::daemon;
+use crate::config::{Config, Resource};
+use crate::daemon::{self, Parts};
 use crate::engines::postgres::expire::Applied;
-use crate::error::Result;
+use crate::error::{Attempt, Error, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
 use crate::model::{ByteSize, ResourceName};
-use crate::plan::retention::{RetentionPlan, Ruling, Verdict};
+use crate::plan::retention::{RetentionPlan, Role, Ruling, Verdict};
 
 /// Show what stays and what goes, and why; remove it with --apply
 #[derive(Debug, clap::Args)]
@@ -26,8 +27,13 @@ pub(super) struct Args {
     confirm: bool,
 }
 
-/// One resource: the plan, and what was removed by it.
-type Ruled<'c> = (&'c ResourceName, RetentionPlan, Option<Applied>);
+/// One repository of one resource: the plan, and what was removed by it.
+struct Ruled<'c> {
+    resource: &'c ResourceName,
+    repository: &'c str,
+    plan: RetentionPlan,
+    applied: Option<Applied>,
+}
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
@@ -36,31 +42,66 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
         Some(name) => vec![daemon::resource_of(&config, name)?],
         None => config.resources.iter().collect(),
     };
-    let mut all: Vec<Ruled<'_>> = Vec::new();
+    let (mut all, mut failures): (Vec<Ruled<'_>>, Vec<Error>) = (Vec::new(), Vec::new());
     for resource in chosen {
-        let expiry = parts.expiry_of(&config, resource)?;
-        let (plan, applied) = match args.apply {
-            true => expiry.apply(args.confirm).map(|(plan, applied)| (plan, Some(applied)))?,
-            false => (expiry.plan()?, None),
-        };
-        all.push((&resource.name, plan, applied));
+        for (repository, role) in places(&config, resource) {
+            match rule(args, &parts, &config, resource, role) {
+                Ok((plan, applied)) => {
+                    all.push(Ruled { resource: &resource.name, repository, plan, applied });
+                }
+                Err(error) => {
+                    let what = || format!("rule on {} in `{repository}`", resource.name);
+                    failures.extend(Err::<(), _>(error).attempt(what).err());
+                }
+            }
+        }
     }
     let zone = &config.daemon.timezone;
-    context.output.answer(
-        || Value::Array(all.iter().map(value).collect()),
-        || all.iter().map(|ruled| text(ruled, zone, context)).collect::<Vec<_>>().join("\n"),
-    )?;
+    if !all.is_empty() {
+        context.output.answer(
+            || Value::Array(all.iter().map(value).collect()),
+            || all.iter().map(|ruled| text(ruled, zone, context)).collect::<Vec<_>>().join("\n"),
+        )?;
+    }
+    // One that fails does not hold up the others; the last one told decides how this ends.
+    if let Some(last) = failures.pop() {
+        failures.iter().for_each(|error| context.output.error(error));
+        return Err(last);
+    }
     // Someone was promised a date; and what no plan names any more may still lie in the vault.
-    let kept = |(_, plan, applied): &Ruled<'_>| {
-        let pruned = applied.as_ref().is_none_or(|applied| applied.vault.is_some());
-        pruned && plan.overdue().next().is_none()
+    let kept = |ruled: &Ruled<'_>| {
+        let pruned = ruled.applied.as_ref().is_none_or(|applied| applied.vault.is_some());
+        pruned && ruled.plan.overdue().next().is_none()
     };
     Ok(if all.iter().all(kept) { Done::Well } else { Done::NotMet })
 }
 
-fn text((name, plan, applied): &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
-    let terminal = context.output.terminal;
-    let mut text = terminal.heading(name.as_str());
+/// Where a resource lies, and as what.
+fn places<'c>(config: &'c Config, resource: &'c Resource) -> Vec<(&'c str, Role)> {
+    let own = resource.repository.as_str();
+    match config.policy_of(resource).copy_to.as_deref() {
+        None => vec![(own, Role::Only)],
+        Some(copies) => vec![(own, Role::Main), (copies, Role::Copies)],
+    }
+}
+
+fn rule(
+    args: &Args,
+    parts: &Parts,
+    config: &Config,
+    resource: &Resource,
+    role: Role,
+) -> Result<(RetentionPlan, Option<Applied>)> {
+    let expiry = parts.expiry_of(config, resource, role)?;
+    match args.apply {
+        true => expiry.apply(args.confirm).map(|(plan, applied)| (plan, Some(applied))),
+        false => Ok((expiry.plan()?, None)),
+    }
+}
+
+fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
+    let (plan, terminal) = (&ruled.plan, context.output.terminal);
+    let mut text = terminal.heading(&format!("{} in `{}`", ruled.resource, ruled.repository));
     match plan.snapshots.is_empty() {
         true => text.push_str("no snapshots\n"),
         false => text.push_str(&terminal.table(&table(plan, zone))),
@@ -72,7 +113,7 @@ fn text((name, plan, applied): &Ruled<'_>, zone: &TimeZone, context: &Context) -
     for doubt in &plan.doubts {
         text.push_str(&format!("unusual: {doubt}\n"));
     }
-    match applied {
+    match &ruled.applied {
         None if plan.removed().next().is_some() || leaving > 0 => {
             text.push_str("nothing was removed: this is the plan, --apply carries it out\n");
         }
@@ -126,7 +167,8 @@ fn state(ruling: &Ruling) -> Cell {
     }
 }
 
-fn value((name, plan, applied): &Ruled<'_>) -> Value {
+fn value(ruled: &Ruled<'_>) -> Value {
+    let plan = &ruled.plan;
     let snapshot = |ruling: &Ruling| {
         json!({
             "id": ruling.id,
@@ -139,7 +181,8 @@ fn value((name, plan, applied): &Ruled<'_>) -> Value {
     };
     let log = |stays: bool| plan.log.iter().filter(|ruling| ruling.stays == stays).count();
     json!({
-        "resource": name,
+        "resource": ruled.resource,
+        "repository": ruled.repository,
         "now": plan.now,
         "window_start": plan.window_start,
         "horizon": plan.horizon,
@@ -147,6 +190,6 @@ fn value((name, plan, applied): &Ruled<'_>) -> Value {
         "log_objects_staying": log(true),
         "log_objects_leaving": log(false),
         "doubts": plan.doubts,
-        "applied": applied,
+        "applied": ruled.applied,
     })
 }

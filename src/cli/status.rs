@@ -9,10 +9,12 @@ use super::list::local;
 use crate::catalog::Catalog;
 use crate::config::{Config, Resource};
 use crate::daemon::Parts;
+use crate::engines::postgres::copy::{self, state::CopyState};
 use crate::engines::postgres::overview::{self, Overview};
 use crate::error::Result;
 use crate::evidence::plain::{Cell, Tone};
 use crate::plan::condition::{age, exposure, reds};
+use crate::plan::retention::{Role, Terms};
 
 /// Tell whether every resource is protected as promised
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,8 @@ pub(super) struct Args {}
 struct Judged<'c> {
     resource: &'c Resource,
     seen: Overview,
+    /// `None` where nothing is copied, or where it cannot be told, which is red.
+    copies: Option<CopyState>,
     reds: Vec<String>,
 }
 
@@ -61,24 +65,54 @@ fn judge<'c>(
     let seen = parts
         .open_repository(config, &resource.repository)
         .and_then(|repository| overview::read(&repository, &resource.name, catalog));
-    match seen {
-        Ok(seen) => {
-            let reds = reds(&seen.seen(), config.policy_of(resource).rpo, now);
-            Judged { resource, seen, reds }
-        }
+    let seen = match seen {
+        Ok(seen) => seen,
         Err(error) => {
             let reds = vec![format!("its state cannot be told: {}", error.chain())];
-            Judged { resource, seen: Overview::default(), reds }
+            return Judged { resource, seen: Overview::default(), copies: None, reds };
         }
-    }
+    };
+    let policy = config.policy_of(resource);
+    let mut reds = reds(&seen.seen(), policy.rpo, now);
+    let copies = parts.copies_of(config, resource).and_then(|copies| {
+        let Some((_, copies)) = copies else { return Ok(None) };
+        let terms = Terms::of(policy, &config.daemon.timezone, Role::Main, true);
+        let (name, replicate) = (&resource.name, policy.replicate);
+        copy::state::read(&copies, name, &seen, &terms, replicate, catalog, now).map(Some)
+    });
+    let copies = match copies {
+        Ok(copies) => copies,
+        Err(error) => {
+            reds.push(format!("its copies cannot be told: {}", error.chain()));
+            None
+        }
+    };
+    let late = copies.iter().flat_map(|copies| &copies.late);
+    reds.extend(late.map(|id| format!("snapshot {id} should have been copied by now")));
+    Judged { resource, seen, copies, reds }
 }
 
-/// Copies are a later part of this program: what is configured is not yet done.
-fn copies(one: &Judged<'_>, config: &Config) -> String {
-    match &config.policy_of(one.resource).copy_to {
-        None => "no second copy".to_owned(),
-        Some(name) => format!("no second copy: copying to `{name}` is not supported yet"),
-    }
+/// How many copies there are, and what would be left if the main repository were lost.
+fn copies(one: &Judged<'_>, config: &Config, now: Timestamp) -> Vec<(&'static str, Cell)> {
+    let Some(name) = &config.policy_of(one.resource).copy_to else {
+        return vec![("copies", Cell::toned("no second copy", Tone::Warn))];
+    };
+    let Some(state) = &one.copies else {
+        return vec![("copies", Cell::toned(format!("`{name}`: cannot tell"), Tone::Bad))];
+    };
+    let (count, due) = (state.seen.snapshots.len(), state.due.len());
+    let newest = state.seen.last_snapshot().map(|last| {
+        let at = local(last.stopped_at, &config.daemon.timezone);
+        format!(", the newest of {at} ({} ago)", age(last.stopped_at, now))
+    });
+    let waiting = if due > 0 { format!("; {due} due") } else { String::new() };
+    let held = format!("{count} in `{name}`{}{waiting}", newest.unwrap_or_default());
+    let lost = match state.rpo_without_main(now) {
+        Some(loss) => Cell::plain(format!("the last {loss} are lost")),
+        None => Cell::toned("everything is lost", Tone::Warn),
+    };
+    let tone = if state.seen.snapshots.is_empty() { Tone::Warn } else { Tone::Plain };
+    vec![("copies", Cell::toned(held, tone)), ("without main", lost)]
 }
 
 fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) -> String {
@@ -101,8 +135,8 @@ fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) ->
         ("last proof", or_none(seen.last_proof().map(ago), "never proven by a drill")),
         ("exposure", or_none(exposed, "cannot tell")),
         ("recoverable since", or_none(window, "nothing is recoverable")),
-        ("copies", Cell::toned(copies(one, config), Tone::Warn)),
     ];
+    facts.extend(copies(one, config, now));
     if !seen.gaps.is_empty() {
         let text = format!("{} recorded; `fenice list` shows them", seen.gaps.len());
         facts.push(("gaps", Cell::plain(text)));
@@ -114,6 +148,17 @@ fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) ->
 fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
     let seen = &one.seen;
     let last = seen.last_snapshot();
+    let copies = one.copies.as_ref().map(|state| {
+        json!({
+            "repository": config.policy_of(one.resource).copy_to,
+            "snapshots": state.seen.snapshots.len(),
+            "newest": state.seen.last_snapshot().map(|snapshot| &snapshot.id),
+            "due": state.due.iter().map(|due| &due.id).collect::<Vec<_>>(),
+            "late": state.late,
+            "holds_until": state.holds_until(),
+            "rpo_without_main_seconds": state.rpo_without_main(now).map(|span| span.as_seconds()),
+        })
+    });
     json!({
         "resource": one.resource.name,
         "red": one.reds,
@@ -128,6 +173,6 @@ fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
         "recovery_window_start": seen.reach.windows.first().map(|window| window.from),
         "gaps": seen.gaps.len(),
         "trouble": seen.shipping.as_ref().and_then(|shipping| shipping.trouble.as_ref()),
-        "copies": copies(one, config),
+        "copies": copies,
     })
 }

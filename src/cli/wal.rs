@@ -13,6 +13,7 @@ use crate::engines::blocking::blocking;
 use crate::engines::postgres::restore::direct;
 use crate::engines::postgres::restore::fetch::{Fetch, from_socket};
 use crate::engines::postgres::restore::later;
+use crate::engines::postgres::restore::sources::Sources;
 use crate::engines::postgres::{cluster, push};
 use crate::error::{Error, Result};
 use crate::model::Timeline;
@@ -44,6 +45,9 @@ struct ServeArgs {
     /// As for `restore`
     #[arg(long)]
     original_tablespaces: bool,
+    /// As for `restore`
+    #[arg(long, value_name = "REPOSITORY")]
+    from: Option<String>,
 }
 
 /// Store a file of pg_wal: archive_command = 'fenice wal push %p'
@@ -126,15 +130,16 @@ fn run_fetch(args: &FetchArgs, context: &Context) -> Result<Fetch> {
     let parts = context.parts()?;
     let resource = named_or_only(&config, args.resource.as_deref())?;
     let repository = parts.open_repository(&config, &resource.repository)?;
+    let sources = Sources::only(&repository);
     let timeline = args.timeline.map(Timeline);
     let (name, path) = (&args.name, &args.path);
-    direct::fetch(&repository, &resource.name, timeline, name, path, parts.clock.as_ref())
+    direct::fetch(&sources, &resource.name, timeline, name, path, parts.clock.as_ref())
 }
 
 async fn run_serve(args: &ServeArgs, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
-    let protected = parts.protected(&config, &args.resource)?;
+    let protected = parts.recoverable(&config, &args.resource, args.from.as_deref())?;
     let mut tools = parts.tools_of(&protected)?;
     tools.new_tablespaces = super::restore::new_tablespaces(args.original_tablespaces);
     let files = {

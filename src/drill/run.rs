@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use crate::config;
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::heartbeat::HeartbeatKey;
-use crate::engines::postgres::restore::facts::pin_listing;
 use crate::engines::postgres::restore::place::Place;
 use crate::engines::postgres::restore::recover::{
     FilesInPlace, Reached, Recovered, StartRequest, Tools, plan_recovery, restore_files,
 };
+use crate::engines::postgres::restore::sources::Listing;
 use crate::engines::postgres::restore::teardown::tear_down;
 use crate::error::{Error, Result};
 use crate::evidence::drill_report::{
@@ -25,7 +25,7 @@ use crate::model::{Extent, Span};
 use crate::plan::facts::{Request, Target};
 use crate::plan::objective::{Moment, Targets};
 use crate::ports::postgres::Row;
-use crate::ports::store::{Entry, Put};
+use crate::ports::store::Put;
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::{Repository, layout, secrets};
 
@@ -48,6 +48,8 @@ pub struct Drill<'a> {
     pub host: String,
     pub configuration_hash: String,
     pub trigger: Trigger,
+    /// What is rehearsed.
+    pub scenario: &'static str,
     /// When the loss really happened, if this is no rehearsal of one.
     pub disrupted: Option<Moment>,
     /// Asked of the restored server once it has passed; for whoever compares further.
@@ -74,9 +76,9 @@ impl Drill<'_> {
     /// # Errors
     /// Nothing could be rehearsed at all: the repository's listing cannot be read.
     pub async fn run(&self, to: Option<Timestamp>) -> Result<DrillOutcome> {
-        let repository = self.tools.repository.clone();
+        let sources = self.tools.sources.clone();
         let name = self.resource.name.clone();
-        let listing = blocking(move || pin_listing(&repository, &name)).await?;
+        let listing = blocking(move || sources.list(&name)).await?;
         // After the listing: whatever it names was stored before the disruption (RULES 15).
         let now = self.now();
         let rehearsed = self.disrupted.unwrap_or(now);
@@ -104,7 +106,7 @@ impl Drill<'_> {
             drill_id,
             resource: self.resource.name.clone(),
             kind: "postgres".to_owned(),
-            scenario: "loss of host".to_owned(),
+            scenario: self.scenario.to_owned(),
             trigger: self.trigger,
             operator: self.operator.clone(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -123,12 +125,7 @@ impl Drill<'_> {
     }
 
     /// Plans, restores, replays; what fails is noted and ends it.
-    async fn recover(
-        &self,
-        seen: &mut Seen,
-        listing: Vec<Entry>,
-        target: Target,
-    ) -> Option<Running> {
+    async fn recover(&self, seen: &mut Seen, listing: Listing, target: Target) -> Option<Running> {
         let (tools, name) = (self.tools.clone(), self.resource.name.clone());
         let begun = self.now();
         let planned =
@@ -241,7 +238,7 @@ impl Drill<'_> {
     }
 
     async fn heartbeat_key(&self, manifest: &SnapshotManifest) -> Result<HeartbeatKey> {
-        let repository = self.tools.repository.clone();
+        let repository = self.tools.sources.first.clone();
         let name = secrets::heartbeat_key(&self.resource.name);
         let secret = blocking(move || secrets::read(&repository, &name)).await?;
         let secret = secret.ok_or_else(|| {

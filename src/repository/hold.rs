@@ -72,6 +72,17 @@ pub fn release(repository: &Repository, resource: &ResourceName, release: &Relea
     }
 }
 
+/// Brings the orders of one repository into another, with their ends.
+pub fn bring(from: &Repository, to: &Repository, resource: &ResourceName) -> Result<()> {
+    for HoldRecord { hold, release } in all(from, resource)? {
+        manifest::create(to, &layout::hold(resource, &hold.id), &hold)?;
+        if let Some(release) = release {
+            manifest::create(to, &layout::hold_release(resource, &hold.id), &release)?;
+        }
+    }
+    Ok(())
+}
+
 /// Every order ever given, oldest first.
 pub fn all(repository: &Repository, resource: &ResourceName) -> Result<Vec<HoldRecord>> {
     let holds: Vec<HoldManifest> = manifest::read_all(repository, &layout::holds(resource))?;

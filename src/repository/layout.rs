@@ -15,6 +15,11 @@ pub fn secret(name: &str) -> String {
     format!("keys/{name}.age")
 }
 
+/// Prefix of everything that a PostgreSQL resource's recovery is made from.
+pub fn resource(resource: &ResourceName) -> String {
+    format!("postgres/{resource}/")
+}
+
 /// Prefix of a cluster's vault, a restic v2 repository. `epoch` counts vault keys from 1.
 pub fn vault(resource: &ResourceName, epoch: u32) -> String {
     match epoch {

@@ -88,6 +88,28 @@ pub struct SnapshotManifest {
     pub config_files: Vec<String>,
     /// Tables with their estimated number of rows at the start, for drills.
     pub tables: Vec<TableEstimate>,
+    /// Where it comes from, if it is a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<CopiedFrom>,
+}
+
+/// What a copy is a copy of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedFrom {
+    /// The repository of the original.
+    pub repository_id: String,
+    /// When the copy was complete and read back.
+    pub copied_at: Timestamp,
+    /// The log that makes it consistent, brought with it.
+    pub log: Vec<CopiedLog>,
+}
+
+/// An object of the log that was brought along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedLog {
+    pub key: String,
+    /// When the original was stored: nothing in it is later.
+    pub stored_at: Timestamp,
 }
 
 /// How the files were read.

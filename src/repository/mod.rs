@@ -14,5 +14,6 @@ pub mod secrets;
 pub mod vault;
 pub mod wal;
 pub mod wal_codec;
+mod wal_copy;
 
 pub use format::Repository;

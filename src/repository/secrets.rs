@@ -1,6 +1,6 @@
 //! Random secrets kept in the repository, each sealed to the recovery recipients.
 
-use age::secrecy::SecretString;
+use age::secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Attempt, Error, Result};
 use crate::ports::Entropy;
@@ -19,7 +19,12 @@ pub fn obtain(repository: &Repository, name: &str, entropy: &dyn Entropy) -> Res
     }
     let mut random = [0; SECRET_BYTES];
     entropy.fill(&mut random);
-    let sealed = repository.recipients.seal(hex::encode(random).as_bytes())?;
+    keep(repository, name, &SecretString::from(hex::encode(random)))
+}
+
+/// Keeps `secret` under `name` unless one is kept there already; returns what is there then.
+pub fn keep(repository: &Repository, name: &str, secret: &SecretString) -> Result<SecretString> {
+    let sealed = repository.recipients.seal(secret.expose_secret().as_bytes())?;
     match repository.store.put_new(&layout::secret(name), &sealed)? {
         Put::Created | Put::Exists => {}
     }

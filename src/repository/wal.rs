@@ -14,10 +14,11 @@ use crate::model::{
 };
 use crate::ports::store::{Entry, Put};
 use crate::repository::format::Repository;
+use crate::repository::seal::Identities;
 use crate::repository::{layout, wal_codec};
 
 /// A history file of thousands of lines still fits.
-const HISTORY_LIMIT_BYTES: u64 = 1 << 20;
+pub(super) const HISTORY_LIMIT_BYTES: u64 = 1 << 20;
 
 /// The stored log of one cluster.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct WalArchive {
     pub segment_size: SegmentSize,
     /// zstd level, 1 to 19.
     pub compression_level: i32,
+    /// Where copies lie, for reading what cannot be read here.
+    pub copies: Option<Repository>,
 }
 
 impl WalArchive {
@@ -67,7 +70,9 @@ impl WalArchive {
         if self.repository.store.put_new(key, &sealed)? == Put::Created {
             return Ok(Put::Created);
         }
-        let stored = self.read_object(key, bytes.len() as u64);
+        let stored = read_from(&self.repository, key, &|identities, sealed| {
+            wal_codec::decode(identities, sealed, bytes.len() as u64)
+        });
         let stored =
             stored.attempt(|| format!("compare {key} with what is stored under its name"))?;
         match stored == bytes {
@@ -80,32 +85,24 @@ impl WalArchive {
         }
     }
 
-    fn read_object(&self, key: &str, bytes: u64) -> Result<Vec<u8>> {
-        let sealed = self.repository.store.get(key)?.ok_or_else(|| {
-            Error::failed(format!("{key} is not in {}", self.repository.store.describe()))
-        })?;
-        wal_codec::decode(self.repository.identities()?, &sealed, bytes)
-            .attempt(|| format!("read {key}"))
-    }
-
     /// Bytes of one stored object.
     pub fn read(&self, object: &WalObject) -> Result<Vec<u8>> {
-        self.read_object(&object.key, self.extent_bytes(object.extent))
+        let bytes = self.extent_bytes(object.extent);
+        self.read_anywhere(&object.key, &|identities, sealed| {
+            wal_codec::decode(identities, sealed, bytes)
+        })
     }
 
     /// The note of one stored object.
     pub fn note(&self, object: &WalObject) -> Result<wal_codec::Note> {
-        let what = || format!("read the note of {}", object.key);
-        let sealed = self
-            .repository
-            .store
-            .get(&object.key)?
-            .ok_or_else(|| Error::failed(format!("{} is gone", object.key)))?;
         let bytes = self.extent_bytes(object.extent);
-        wal_codec::read_note(self.repository.identities()?, &sealed, bytes).attempt(what)
+        let note = self.read_anywhere(&object.key, &|identities, sealed| {
+            wal_codec::read_note(identities, sealed, bytes)
+        });
+        note.attempt(|| format!("read the note of {}", object.key))
     }
 
-    fn extent_bytes(&self, extent: Extent) -> u64 {
+    pub(super) fn extent_bytes(&self, extent: Extent) -> u64 {
         match extent {
             Extent::Whole => self.segment_size.bytes(),
             Extent::Part { from, to } => to - from,
@@ -187,11 +184,20 @@ impl WalArchive {
 
     /// A small stored file whose length its name does not tell.
     pub fn read_small(&self, key: &str) -> Result<Vec<u8>> {
-        let sealed = self.repository.store.get(key)?.ok_or_else(|| {
-            Error::failed(format!("{key} is not in {}", self.repository.store.describe()))
-        })?;
-        wal_codec::decode_small(self.repository.identities()?, &sealed, HISTORY_LIMIT_BYTES)
-            .attempt(|| format!("read {key}"))
+        self.read_anywhere(key, &|identities, sealed| {
+            wal_codec::decode_small(identities, sealed, HISTORY_LIMIT_BYTES)
+        })
+    }
+
+    /// From the repository, or else from that of the copies: what is missing or damaged in one
+    /// must not stop a recovery that the other one serves. Either way it was authenticated.
+    fn read_anywhere<T>(&self, key: &str, decode: Decode<'_, T>) -> Result<T> {
+        let here = read_from(&self.repository, key, decode);
+        let (Err(error), Some(copies)) = (&here, &self.copies) else { return here };
+        let Ok(there) = read_from(copies, key, decode) else { return here };
+        let (error, place) = (error.chain(), copies.store.describe());
+        tracing::warn!(%error, "{key} is taken from the copies in {place}");
+        Ok(there)
     }
 
     /// Key of the stored history of `timeline`.
@@ -207,4 +213,15 @@ impl WalArchive {
         let reached = inventory.contiguous_bytes(timeline, segment);
         Some(inventory.segment_size.start_of(segment).plus(reached))
     }
+}
+
+/// How a stored object is opened.
+type Decode<'a, T> = &'a dyn Fn(&Identities, &[u8]) -> Result<T>;
+
+fn read_from<T>(repository: &Repository, key: &str, decode: Decode<'_, T>) -> Result<T> {
+    let store = &repository.store;
+    let sealed = store
+        .get(key)?
+        .ok_or_else(|| Error::failed(format!("{key} is not in {}", store.describe())))?;
+    decode(repository.identities()?, &sealed).attempt(|| format!("read {key}"))
 }

@@ -85,6 +85,41 @@ pub fn read_note(identities: &Identities, sealed: &[u8], expected_bytes: u64) ->
     Ok(split_note(&framed)?.0)
 }
 
+/// Opens a log object, decompresses it and compares it with its own note: nothing of it is left
+/// unread. `limit_bytes` bounds what it may hold.
+///
+/// # Errors
+/// Another key, damage, more than the limit, or content that is not what was noted.
+pub fn check(identities: &Identities, sealed: &[u8], limit_bytes: u64) -> Result<Checked> {
+    let framed = open(identities, sealed, limit_bytes)?;
+    let (note, body) = split_note(&framed)?;
+    let mut bytes = Vec::with_capacity(limit_bytes as usize);
+    zstd::bulk::Decompressor::new()
+        .and_then(|mut decompressor| decompressor.decompress_to_buffer(body, &mut bytes))
+        .attempt(|| "decompress a log object".to_owned())?;
+    let actual = sha256_hex(&bytes);
+    if actual != note.sha256 {
+        return Err(Error::failed("the log object does not hold what was noted of it")
+            .because(format!("SHA-256 is {actual}, noted was {}", note.sha256)));
+    }
+    Ok(Checked { note, bytes: bytes.len() as u64, framed })
+}
+
+/// A log object whose content was found to be what it was when it was stored.
+pub struct Checked {
+    pub note: Note,
+    /// Of the content.
+    pub bytes: u64,
+    framed: Vec<u8>,
+}
+
+impl Checked {
+    /// The same object for other recipients.
+    pub fn seal_to(&self, recipients: &Recipients) -> Result<Vec<u8>> {
+        recipients.seal(&self.framed)
+    }
+}
+
 /// SHA-256 of `bytes`, hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes))

@@ -3,6 +3,7 @@
 pub mod rig; // a cluster, a configuration, the binary
 
 mod badinput; // what is wrong with it, and how that ends
+mod copy; // into a second repository, and back when the first is lost
 mod drill; // rehearsals that pass, and that must not
 mod protect; // init, prepare, ship, snapshot, list, status
 mod refuse; // what must not be done, and the exit codes that say so

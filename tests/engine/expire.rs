@@ -40,6 +40,7 @@ fn expiry(rig: &Rig, days: u64, active: bool) -> Expiry {
     let today = Timestamp::now();
     let zone = TimeZone::UTC;
     Expiry {
+        copies: None,
         repository: rig.repository.clone(),
         resource: rig.resource.clone(),
         terms: Terms {

@@ -6,7 +6,10 @@ mod forked;
 mod restoring;
 mod rig;
 mod witness; // what is true of a repository at any instant
+mod world; // a small repository in memory
 
+mod copy; // into a second repository, and back from either
+mod copy_faults; // the same with every call failing in turn
 mod everything;
 mod expire; // what has no place left goes, on a calendar of the test
 mod expire_faults; // the same with every call failing in turn

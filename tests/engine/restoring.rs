@@ -8,11 +8,11 @@ use std::time::Duration;
 use fenice::adapters::launcher::ProcessLauncher;
 use fenice::adapters::postgres::PgConnector;
 use fenice::adapters::system::SystemClock;
-use fenice::engines::postgres::restore::facts::pin_listing;
 use fenice::engines::postgres::restore::originals::NewTablespaces;
 use fenice::engines::postgres::restore::recover::{
     FilesInPlace, Recovered, StartRequest, Tools, plan_recovery, restore_files,
 };
+use fenice::engines::postgres::restore::sources::Sources;
 use fenice::engines::progress::Progress;
 use fenice::error::Result;
 use fenice::plan::facts::{Request, Target};
@@ -33,7 +33,7 @@ impl Rig {
     pub fn tools(&self, bin_dir: PathBuf) -> Tools {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_fenice"));
         Tools {
-            repository: self.repository.clone(),
+            sources: Sources::only(&self.repository),
             clock: Arc::new(SystemClock),
             connector: Arc::new(PgConnector::default()),
             launcher: Arc::new(ProcessLauncher::with_program(program).unwrap()),
@@ -46,7 +46,7 @@ impl Rig {
 
     pub fn plan(&self, target: Target) -> Result<RecoveryPlan> {
         let tools = self.tools(PathBuf::new());
-        let listing = pin_listing(&self.repository, &self.resource)?;
+        let listing = tools.sources.list(&self.resource)?;
         Ok(plan_recovery(&tools, &self.resource, &listing, &Request::to(target))?.1)
     }
 
@@ -58,7 +58,7 @@ impl Rig {
         target: Target,
     ) -> Result<FilesInPlace> {
         let tools = self.tools(like.bin_dir());
-        let listing = pin_listing(&self.repository, &self.resource)?;
+        let listing = tools.sources.list(&self.resource)?;
         let (stored, plan) = plan_recovery(&tools, &self.resource, &listing, &Request::to(target))?;
         let to = self.scratch.path().join(name);
         restore_files(&tools, stored, plan, &to, &BTreeMap::new())
@@ -80,7 +80,7 @@ impl Rig {
         self.start_with(&Tools { new_tablespaces, ..self.tools(like.bin_dir()) }, files)
     }
 
-    fn start_with(&self, tools: &Tools, files: FilesInPlace) -> Result<Restored> {
+    pub fn start_with(&self, tools: &Tools, files: FilesInPlace) -> Result<Restored> {
         let request = start_request();
         let recovered = self.runtime.block_on(files.recover(tools, &request))?;
         Ok(Restored { files, recovered, handle: self.runtime.handle().clone() })

@@ -74,10 +74,11 @@ impl Store for FaultyStore {
         let whole = self.call(&format!("get {key}"), || self.inner.get(key));
         match (whole, self.fault) {
             // A truncated body without an error: the vault itself must notice.
-            (Err(_), Fault::Truncated) => Ok(self.inner.get(key)?.map(|mut body| {
+            (Err(error), Fault::Truncated) => {
+                let mut body = self.inner.get(key)?.ok_or(error)?;
                 body.truncate(body.len() / 2);
-                body
-            })),
+                Ok(Some(body))
+            }
             (whole, _) => whole,
         }
     }

@@ -67,6 +67,7 @@ pub fn archive(
         system_id: cluster.system_id,
         segment_size: cluster.wal_segment_size,
         compression_level,
+        copies: None,
     }
 }
 

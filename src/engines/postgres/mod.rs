@@ -7,6 +7,7 @@
 //! `expire` (what has no place left).
 
 pub mod cluster;
+pub mod copy;
 pub mod expire;
 pub mod heartbeat;
 pub mod overview;
@@ -18,4 +19,5 @@ pub mod ship;
 pub mod snapshot;
 pub mod source;
 pub mod tablespaces;
+pub mod vaults;
 pub mod verify;

@@ -16,6 +16,7 @@ use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
 use crate::repository::{Repository, layout};
 
 use super::restore::facts;
+use super::restore::sources::Sources;
 
 /// Everything known of one resource. Empty if nothing was ever stored.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +45,7 @@ pub fn read(
     let Some(system_id) = clusters.last().map(|cluster| cluster.cluster.system_id) else {
         return Ok(Overview::default());
     };
-    let stored = facts::read_now(repository, resource)?;
+    let stored = facts::read_now(&Sources::only(repository), resource)?;
     let reach = windows(&stored.facts).map_err(Error::from)?;
     let end: Option<Lsn> = reach.windows.last().map(|window| window.end);
     let (mut shipping, mut heartbeat_at) = (None, None);

@@ -2,15 +2,18 @@
 //!
 //! `facts` is what is known, `rules` says which snapshots the promise keeps, `guards` what stays
 //! beyond it, `log` which log those snapshots need, and `plan` puts a ruling on every single item.
-//! `check` reads a plan without trusting any of that.
+//! `copies` says what the repository of copies lacks. `check` reads a plan without trusting any of
+//! that.
 
 pub mod check;
+mod copies;
 pub mod facts;
 mod guards;
 mod log;
 pub mod plan;
 mod rules;
 
+pub use copies::{CopyDue, copies_due};
 pub use facts::{Copied, Hold, Pin, RetentionFacts, Role, Scope, StoredSnapshot, Terms};
 pub use guards::Guard;
 pub use plan::{LogRuling, RetentionPlan, Ruling, Verdict, plan};

@@ -17,6 +17,8 @@ const USUAL_REMOVALS: usize = 2;
 const USUAL_SHARE: usize = 4;
 /// Nothing stored for so long, in an active resource: perhaps it is the clock that went on.
 const SILENCE: Span = Span::seconds(7 * 86_400);
+/// The same where only the weekly ones arrive.
+const COPIES_SILENCE: Span = Span::seconds(15 * 86_400);
 /// So far may the clock of a source be ahead of ours.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
@@ -173,7 +175,11 @@ fn doubts(
     if newest > on(now, Span(CLOCK_TOLERANCE)) {
         doubts.push(format!("something is stored of {newest}, which is yet to come"));
     }
-    if removed > 0 && terms.active && on(newest, SILENCE) < now {
+    let silence = match terms.role {
+        Role::Copies => COPIES_SILENCE,
+        Role::Main | Role::Only => SILENCE,
+    };
+    if removed > 0 && terms.active && on(newest, silence) < now {
         doubts.push(format!("nothing was stored since {newest}: is the clock right?"));
     }
     doubts

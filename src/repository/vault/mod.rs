@@ -32,6 +32,7 @@ pub mod upload;
 pub mod write;
 
 pub mod lanes;
+pub mod reach;
 pub mod read;
 pub mod restore;
 pub mod restore_plan;
@@ -39,6 +40,7 @@ pub mod restore_plan;
 pub mod check;
 pub mod check_packs;
 
+pub mod copy;
 pub mod prune;
 
 use std::collections::BTreeMap;

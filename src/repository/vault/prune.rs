@@ -13,13 +13,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::id::{Id, IdSet};
+use super::id::Id;
 use super::index::{IndexFile, IndexPack};
 use super::layout::ids_of;
 use super::pack::{PackedBlob, pack_bytes};
+use super::reach::Reached;
 use super::read::BlobOpener;
 use super::storer::ChunkStorer;
-use super::{BlobType, Index, NodeKind, Vault, VaultWriter, WriteSettings};
+use super::{BlobType, Index, Vault, VaultWriter, WriteSettings};
 use crate::error::{Attempt, Error, Result};
 use crate::ports::Entropy;
 
@@ -47,22 +48,6 @@ pub struct Pruned {
 }
 
 const DAMAGED: &str = "Nothing was removed that it needs; `restic check` tells what is damaged.";
-
-/// Everything that some snapshot leads to.
-#[derive(Default)]
-struct Living {
-    trees: IdSet,
-    data: IdSet,
-}
-
-impl Living {
-    fn of_type(&self, blob_type: BlobType) -> &IdSet {
-        match blob_type {
-            BlobType::Data => &self.data,
-            BlobType::Tree => &self.trees,
-        }
-    }
-}
 
 /// Packs to leave the index, each with its blobs that are still of use.
 type Leaving = BTreeMap<Id, (IndexPack, Vec<PackedBlob>)>;
@@ -105,23 +90,12 @@ impl Vault {
         ids_of(&listing).map(|(id, _)| Ok((id, self.index_file(&id)?))).collect()
     }
 
-    fn living(&self, index: &Index, keep: &BTreeSet<Id>) -> Result<Living> {
-        let mut living = Living::default();
+    fn living(&self, index: &Index, keep: &BTreeSet<Id>) -> Result<Reached> {
+        let mut living = Reached::default();
         for id in keep {
-            let mut pending = vec![self.snapshot(id)?.tree];
-            while let Some(tree) = pending.pop() {
-                if !living.trees.insert(tree) {
-                    continue;
-                }
-                let read = self.read_tree(index, &tree).map_err(|error| error.hint(DAMAGED));
-                for (_, node) in read?.into_nodes() {
-                    match node.kind {
-                        NodeKind::Dir { subtree: Some(subtree) } => pending.push(subtree),
-                        NodeKind::File { content, .. } => living.data.extend(content),
-                        _ => {}
-                    }
-                }
-            }
+            let root = self.snapshot(id)?.tree;
+            let reached = self.reach(index, root, &mut living, &mut |_, _| Ok(()));
+            reached.map_err(|error| error.hint(DAMAGED))?;
         }
         check_held(index, &living, "before anything is removed")?;
         Ok(living)
@@ -193,7 +167,7 @@ impl Vault {
     }
 
     /// Whether everything of use is held by packs that stay, as the store itself tells now.
-    fn check_living(&self, leaving: &Leaving, living: &Living) -> Result<()> {
+    fn check_living(&self, leaving: &Leaving, living: &Reached) -> Result<()> {
         let files = self.index_files()?;
         let staying: Vec<IndexFile> = files.values().map(|f| without(f, leaving)).collect();
         check_held(&Index::build(staying, &self.list_packs()?), living, "in the packs that stay")
@@ -283,7 +257,7 @@ impl Vault {
 
 /// Packs with anything in them that is of no use here: nothing leads to it, or another pack holds
 /// it as well. Also those that no index file names, which a writer left that died.
-fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Living) -> Leaving {
+fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> Leaving {
     let mut leaving = Leaving::new();
     for pack in files.values().flat_map(|file| &file.packs) {
         let used = |blob: &&PackedBlob| {
@@ -310,12 +284,12 @@ fn without(file: &IndexFile, leaving: &Leaving) -> IndexFile {
     file
 }
 
-fn check_held(index: &Index, living: &Living, when: &str) -> Result<()> {
-    for (blob_type, ids) in [(BlobType::Tree, &living.trees), (BlobType::Data, &living.data)] {
-        if let Some(id) = ids.iter().find(|id| !index.holds(blob_type, id)) {
-            return Err(Error::failed(format!("blob {id} of a kept snapshot is missing {when}"))
-                .hint(DAMAGED));
+fn check_held(index: &Index, living: &Reached, when: &str) -> Result<()> {
+    match living.missing_from(index) {
+        None => Ok(()),
+        Some(id) => {
+            Err(Error::failed(format!("blob {id} of a kept snapshot is missing {when}"))
+                .hint(DAMAGED))
         }
     }
-    Ok(())
 }

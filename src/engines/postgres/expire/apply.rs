@@ -30,6 +30,8 @@ const EPOCH: u32 = 1;
 /// What retention of one resource works with.
 pub struct Expiry {
     pub repository: Repository,
+    /// Where its weekly snapshots are copied to.
+    pub copies: Option<Repository>,
     pub resource: ResourceName,
     pub terms: Terms,
     pub clock: Arc<dyn Clock>,
@@ -85,7 +87,7 @@ impl Expiry {
 
     fn read(&self) -> Result<(Known, RetentionPlan)> {
         let now = self.clock.now();
-        let known = facts::read(&self.repository, &self.resource, now)?;
+        let known = facts::read(&self.repository, self.copies.as_ref(), &self.resource, now)?;
         let planned = plan(&known.facts, &self.terms, now);
         let wrong = check(&planned, &known.facts, &self.terms);
         match wrong.is_empty() {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::model::ResourceName;
-use crate::plan::retention::{Hold, Pin, RetentionFacts, Scope, StoredSnapshot};
+use crate::plan::retention::{Copied, Hold, Pin, RetentionFacts, Scope, StoredSnapshot};
 use crate::repository::hold::{self, HoldRecord};
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::{Repository, pin};
@@ -23,7 +23,13 @@ pub struct Known {
 }
 
 /// Reads them. One manifest that cannot be read is an error: what it needs would seem unneeded.
-pub fn read(repository: &Repository, resource: &ResourceName, now: Timestamp) -> Result<Known> {
+/// `copies` is where copies of them lie, if anywhere: what is not there yet is not let go here.
+pub fn read(
+    repository: &Repository,
+    copies: Option<&Repository>,
+    resource: &ResourceName,
+    now: Timestamp,
+) -> Result<Known> {
     let manifests = manifest::snapshots(repository, resource)?;
     let proofs = overview::proofs(repository, resource)?;
     let mut facts = RetentionFacts {
@@ -40,7 +46,25 @@ pub fn read(repository: &Repository, resource: &ResourceName, now: Timestamp) ->
     let pins = pin::in_force(repository, resource, now)?;
     let pinned = |pin: pin::Pinned| Pin { id: pin.id, snapshot: pin.file.map(|f| f.snapshot) };
     facts.pins = pins.into_iter().map(pinned).collect();
+    if let Some(copies) = copies {
+        facts.copies = manifest::snapshots(copies, resource)?.iter().map(copied).collect();
+    }
     Ok(Known { facts, manifests })
+}
+
+/// What can be told of snapshots alone, for deciding which of them are still to be copied.
+pub fn of_manifests(main: &[SnapshotManifest], copies: &[SnapshotManifest]) -> RetentionFacts {
+    let unproven = BTreeMap::new();
+    RetentionFacts {
+        snapshots: main.iter().map(|manifest| stored(manifest, &unproven)).collect(),
+        copies: copies.iter().map(copied).collect(),
+        ..RetentionFacts::default()
+    }
+}
+
+fn copied(copy: &SnapshotManifest) -> Copied {
+    let due_at = copy.due_at.unwrap_or(copy.started_at);
+    Copied { id: copy.id.clone(), due_at, damaged_pages: copy.pages.damaged_count }
 }
 
 fn stored(manifest: &SnapshotManifest, proofs: &BTreeMap<String, Timestamp>) -> StoredSnapshot {

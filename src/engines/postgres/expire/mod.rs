@@ -5,7 +5,7 @@
 //! for nobody. Whatever is left half done, the next run finds from the repository alone.
 
 mod apply;
-mod facts;
+pub(super) mod facts;
 
 pub use apply::{Applied, Expiry};
 pub use facts::{Known, read};

@@ -11,11 +11,11 @@ use crate::model::{Lsn, ResourceName, Timeline, WalName};
 use crate::plan::answer::{Answer, answer};
 use crate::plan::facts::{Request, Target};
 use crate::ports::Clock;
-use crate::repository::Repository;
 
 use super::facts;
 use super::fetch::{Fetch, put};
 use super::recover::checked_plan;
+use super::sources::Sources;
 
 /// Puts the file `name` at `to`. `timeline` is the one that recovery follows; the newest stored
 /// one otherwise.
@@ -23,15 +23,15 @@ use super::recover::checked_plan;
 /// # Errors
 /// Anything but the whole file and its proven absence.
 pub fn fetch(
-    repository: &Repository,
+    sources: &Sources,
     resource: &ResourceName,
     timeline: Option<Timeline>,
     name: &str,
     to: &Path,
     clock: &dyn Clock,
 ) -> Result<Fetch> {
-    let listing = facts::pin_listing(repository, resource)?;
-    let mut stored = facts::read_undated(repository, resource, &listing)?;
+    let listing = sources.list(resource)?;
+    let mut stored = facts::read_undated(sources, resource, &listing)?;
     let size = stored.archive.segment_size;
     let wanted = WalName::parse(name, size)?;
     if let WalName::Segment(_, number) = wanted {

@@ -1,19 +1,20 @@
 //! Everything a recovery plan is made from, read from the repository alone.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use secrecy::SecretString;
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::wal_record::{Progress, Recorded, Scanner};
 use crate::model::{ResourceName, WalInventory, WalObject};
 use crate::plan::facts::{RecoveryFacts, SnapshotFact};
-use crate::ports::store::Entry;
 use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
 use crate::repository::vault::Vault;
 use crate::repository::wal::WalArchive;
-use crate::repository::{Repository, layout, secrets};
+use crate::repository::{Repository, layout};
 
-use super::super::cluster;
+use super::super::{cluster, vaults};
+use super::sources::{Listing, Sources};
 
 /// Segments looked through, from the end backwards, for the newest commit.
 const TAIL_SEGMENTS: usize = 8;
@@ -23,23 +24,20 @@ const COMPRESSION_FOR_READING: i32 = 3;
 pub struct Stored {
     pub archive: WalArchive,
     pub manifests: Vec<SnapshotManifest>,
+    /// Ids of those that are read from the copies.
+    pub in_copies: BTreeSet<String>,
     pub gaps: Vec<GapManifest>,
     pub facts: RecoveryFacts,
 }
 
-/// The names of everything stored of a resource: what a drill pins (RULES 15).
-pub fn pin_listing(repository: &Repository, resource: &ResourceName) -> Result<Vec<Entry>> {
-    repository.store.list(&format!("postgres/{resource}/"))
-}
-
 /// Reads what is stored now.
-pub fn read_now(repository: &Repository, resource: &ResourceName) -> Result<Stored> {
-    read(repository, resource, &pin_listing(repository, resource)?)
+pub fn read_now(sources: &Sources, resource: &ResourceName) -> Result<Stored> {
+    read(sources, resource, &sources.list(resource)?)
 }
 
 /// Reads what is stored, as far as `listing` names it.
-pub fn read(repository: &Repository, resource: &ResourceName, listing: &[Entry]) -> Result<Stored> {
-    let mut stored = read_undated(repository, resource, listing)?;
+pub fn read(sources: &Sources, resource: &ResourceName, listing: &Listing) -> Result<Stored> {
+    let mut stored = read_undated(sources, resource, listing)?;
     stored.facts.log_stored_until = stored_until(&stored.archive, &stored.facts.wal)?;
     Ok(stored)
 }
@@ -47,28 +45,32 @@ pub fn read(repository: &Repository, resource: &ResourceName, listing: &[Entry])
 /// The same, without reading the end of the log for the instant that it reaches: enough for a
 /// recovery to its end.
 pub fn read_undated(
-    repository: &Repository,
+    sources: &Sources,
     resource: &ResourceName,
-    listing: &[Entry],
+    listing: &Listing,
 ) -> Result<Stored> {
-    let registered = cluster::registered(repository, resource)?.cluster;
-    let archive = cluster::archive(repository, resource, &registered, COMPRESSION_FOR_READING);
-    let below = |prefix: String| listing.iter().filter(move |e| e.key.starts_with(&prefix));
-    let log: Vec<Entry> = below(layout::wal(resource, registered.system_id)).cloned().collect();
+    let first = &sources.first;
+    let registered = cluster::registered(first, resource)?.cluster;
+    let archive = cluster::archive(first, resource, &registered, COMPRESSION_FOR_READING);
+    let archive = WalArchive { copies: sources.copies.clone(), ..archive };
+    let found = sources.snapshots(resource, listing)?;
+    let log = listing.log(&layout::wal(resource, registered.system_id), &found);
     let inventory = archive.inventory_of(&log)?;
-    let manifests: Vec<SnapshotManifest> = below(layout::snapshots(resource))
-        .map(|entry| manifest::read(repository, &entry.key))
+    let gaps = layout::gaps(resource);
+    let gaps: Vec<GapManifest> = (listing.first.iter())
+        .filter(|entry| entry.key.starts_with(&gaps))
+        .map(|entry| manifest::read(first, &entry.key))
         .collect::<Result<_>>()?;
-    let gaps: Vec<GapManifest> = below(layout::gaps(resource))
-        .map(|entry| manifest::read(repository, &entry.key))
-        .collect::<Result<_>>()?;
+    let in_copies = found.iter().filter(|found| found.in_copies);
+    let in_copies = in_copies.map(|found| found.manifest.id.clone()).collect();
+    let manifests: Vec<SnapshotManifest> = found.into_iter().map(|f| f.manifest).collect();
     let facts = RecoveryFacts {
         snapshots: manifests.iter().map(snapshot_fact).collect(),
         wal: inventory,
         log_stored_until: None,
         speeds: None,
     };
-    Ok(Stored { archive, manifests, gaps, facts })
+    Ok(Stored { archive, manifests, in_copies, gaps, facts })
 }
 
 impl Stored {
@@ -76,6 +78,12 @@ impl Stored {
     pub fn manifest(&self, id: &str) -> Result<&SnapshotManifest> {
         let found = self.manifests.iter().find(|manifest| manifest.id == id);
         found.ok_or_else(|| Error::failed(format!("there is no manifest of snapshot {id}")))
+    }
+
+    /// The repository whose vault holds a snapshot.
+    pub fn repository_of<'s>(&self, sources: &'s Sources, id: &str) -> &'s Repository {
+        let copies = sources.copies.as_ref().filter(|_| self.in_copies.contains(id));
+        copies.unwrap_or(&sources.first)
     }
 }
 
@@ -133,10 +141,5 @@ fn newest_commit(archive: &WalArchive, inventory: &WalInventory) -> Result<Optio
 
 /// Opens the vault a snapshot lies in, for reading.
 pub fn open_vault(repository: &Repository, of: &SnapshotManifest) -> Result<Vault> {
-    let name = secrets::vault_password(&of.resource, of.vault.epoch);
-    let password: SecretString = secrets::read(repository, &name)?.ok_or_else(|| {
-        Error::failed(format!("the password of the vault, {name}, is not in the repository"))
-    })?;
-    let prefix = layout::vault(&of.resource, of.vault.epoch);
-    Vault::open(repository.store.clone(), &prefix, &password)
+    vaults::open(repository, &of.resource, of.vault.epoch)
 }

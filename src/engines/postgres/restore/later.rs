@@ -66,7 +66,7 @@ pub fn take_up(tools: &Tools, resource: &ResourceName, target: &Path) -> Result<
             note.resource
         )));
     }
-    let mut stored = facts::read_now(&tools.repository, resource)?;
+    let mut stored = facts::read_now(&tools.sources, resource)?;
     stored.facts.snapshots.retain(|snapshot| snapshot.id == note.snapshot);
     let request = Request {
         target: note.to.map_or(Target::Latest, Target::At),
@@ -76,6 +76,6 @@ pub fn take_up(tools: &Tools, resource: &ResourceName, target: &Path) -> Result<
     let plan = checked_plan(&stored.facts, &request, tools.clock.now())?;
     let manifest = stored.manifest(&note.snapshot)?.clone();
     let restored = Restored { files: note.files, bytes: note.bytes, ..Restored::default() };
-    let pin = pin_what_is_read(tools, &manifest);
-    Ok(FilesInPlace { stored, plan, place, manifest, restored, pin })
+    let pins = pin_what_is_read(tools, &manifest);
+    Ok(FilesInPlace { stored, plan, place, manifest, restored, pins })
 }

@@ -18,5 +18,6 @@ pub mod place;
 pub mod recover;
 pub mod serve;
 pub mod settings;
+pub mod sources;
 pub mod spool;
 pub mod teardown;

@@ -22,7 +22,6 @@ use crate::plan::recovery::{RecoveryPlan, plan};
 use crate::ports::Clock;
 use crate::ports::postgres::{Connector, Postgres};
 use crate::ports::server::{Launcher, Server, ServerSpec, StopMode};
-use crate::ports::store::Entry;
 use crate::repository::manifest::SnapshotManifest;
 use crate::repository::pin::{self, OwnPin, PinFile};
 use crate::repository::vault::restore::Restored;
@@ -35,6 +34,7 @@ use super::owner::give;
 use super::place::Place;
 use super::serve::{Stopped, WalServer};
 use super::settings::{self, Limits, Start, Stop};
+use super::sources::{Listing, Sources};
 
 const TOOL_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// What every recovery needs of the outside.
 #[derive(Clone)]
 pub struct Tools {
-    pub repository: Repository,
+    pub sources: Sources,
     pub clock: Arc<dyn Clock>,
     pub connector: Arc<dyn Connector>,
     pub launcher: Arc<dyn Launcher>,
@@ -65,8 +65,8 @@ pub struct FilesInPlace {
     pub place: Place,
     pub manifest: SnapshotManifest,
     pub restored: Restored,
-    /// Keeps retention away from what is read, as long as this lives.
-    pub pin: Option<OwnPin>,
+    /// Keep retention away from what is read, as long as they live.
+    pub pins: Vec<OwnPin>,
 }
 
 /// How a server shall be started.
@@ -106,10 +106,10 @@ pub enum Reached {
 pub fn plan_recovery(
     tools: &Tools,
     resource: &ResourceName,
-    listing: &[Entry],
+    listing: &Listing,
     request: &Request,
 ) -> Result<(Stored, RecoveryPlan)> {
-    let stored = facts::read(&tools.repository, resource, listing)?;
+    let stored = facts::read(&tools.sources, resource, listing)?;
     let planned = checked_plan(&stored.facts, request, tools.clock.now())?;
     Ok((stored, planned))
 }
@@ -138,9 +138,11 @@ pub fn restore_files(
 ) -> Result<FilesInPlace> {
     tools.progress.enter("restoring files");
     let manifest = stored.manifest(&plan.snapshot.id)?.clone();
-    let pin = pin_what_is_read(tools, &manifest);
+    let pins = pin_what_is_read(tools, &manifest);
+    let repository = stored.repository_of(&tools.sources, &manifest.id);
+    still_there(repository, &manifest)?;
     let place = Place::choose(target, &manifest.tablespaces, tablespaces)?;
-    let vault = facts::open_vault(&tools.repository, &manifest)?;
+    let vault = facts::open_vault(repository, &manifest)?;
     let work = FilesRestore {
         vault: &vault,
         manifest: &manifest,
@@ -156,20 +158,30 @@ pub fn restore_files(
             restored.files, restored.bytes, manifest.files, manifest.bytes
         )));
     }
-    Ok(FilesInPlace { stored, plan, place, manifest, restored, pin })
+    Ok(FilesInPlace { stored, plan, place, manifest, restored, pins })
 }
 
-/// A restore goes on without a pin, because its credentials may allow reading only. Retention may
-/// then take away what it reads, and it fails: that much is told.
-pub(super) fn pin_what_is_read(tools: &Tools, manifest: &SnapshotManifest) -> Option<OwnPin> {
+/// Pins in every repository that is read. A restore goes on without, because its credentials may
+/// allow reading only. Retention may then take away what it reads, and it fails: that much is told.
+pub(super) fn pin_what_is_read(tools: &Tools, manifest: &SnapshotManifest) -> Vec<OwnPin> {
     let id = format!("{}-{}", layout::instant(tools.clock.now()), std::process::id());
     let (version, resource, snapshot) = (1, manifest.resource.clone(), manifest.id.clone());
-    let pinned = pin::put(&tools.repository, &id, &PinFile { version, resource, snapshot });
-    pinned
-        .inspect_err(|error| {
-            tracing::warn!(error = %error.chain(), "retention is not told of this restore");
-        })
-        .ok()
+    let file = PinFile { version, resource, snapshot };
+    let pinned = tools.sources.each().map(|repository| pin::put(repository, &id, &file));
+    let told = |error: &Error| {
+        tracing::warn!(error = %error.chain(), "retention is not told of this restore");
+    };
+    pinned.filter_map(|pinned| pinned.inspect_err(told).ok()).collect()
+}
+
+/// What was planned may have been removed before it was pinned.
+fn still_there(repository: &Repository, manifest: &SnapshotManifest) -> Result<()> {
+    let key = layout::snapshot(&manifest.resource, &manifest.id);
+    match repository.store.get(&key)? {
+        Some(_) => Ok(()),
+        None => Err(Error::failed(format!("snapshot {} was removed by retention", manifest.id))
+            .hint("Plan again: another snapshot serves what is still promised.")),
+    }
 }
 
 impl FilesInPlace {

@@ -88,8 +88,7 @@ async fn take_held(
     let (stop_lsn, labels) = stop_backup(session.as_mut(), facts.in_recovery).await?;
     let stopped_at = server_time(session.as_mut()).await?;
     let (start_lsn, start_timeline) = read_backup_label(&labels.backup_label)?;
-    // A standby may have followed its primary to a new timeline in between; then only that one
-    // leads past the stop.
+    // A standby may have followed its primary to a new timeline, the only one past the stop.
     let timeline = match facts.in_recovery {
         true => start_timeline.max(present_timeline(session.as_mut(), &facts).await?),
         false => start_timeline,
@@ -126,6 +125,7 @@ async fn take_held(
         pages: PageReport::default(),
         config_files: config_names,
         tables: begun.tables,
+        copied: None,
     };
     job.publish(open, writer, outcome, manifest).await
 }

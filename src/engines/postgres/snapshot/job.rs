@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::engines::blocking::blocking;
 use crate::engines::progress::Progress;
@@ -15,15 +14,13 @@ use crate::ports::{Clock, Entropy};
 use crate::repository::manifest::{self, Method, SnapshotManifest, VaultRef};
 use crate::repository::vault::commit::{Committed, Promise};
 use crate::repository::vault::{About, Index, Vault, VaultWriter, WriteSettings};
-use crate::repository::{Repository, layout, secrets};
+use crate::repository::{Repository, layout};
 
 use super::super::cluster;
 use super::super::source::{Reached, Source};
+use super::super::vaults;
 use super::log::LogKeeper;
 use super::read::ReadOutcome;
-
-/// The vault's key is of this epoch; rotation of keys counts it up.
-const EPOCH: u32 = 1;
 
 /// One snapshot to be taken.
 #[derive(Clone)]
@@ -81,19 +78,10 @@ impl SnapshotJob {
 
     /// Opens the vault for writing, making it the first time; adopts what a killed run left.
     pub fn open_vault(&self) -> Result<OpenVault> {
-        let resource = &self.source.resource;
-        let store = self.repository.store.clone();
-        let lock = store.lock(&format!("postgres/{resource}/vault"))?;
-        let name = secrets::vault_password(resource, EPOCH);
-        let password = secrets::obtain(&self.repository, &name, self.entropy.as_ref())?;
-        let password = SecretString::from(password.expose_secret().to_owned());
-        let prefix = layout::vault(resource, EPOCH);
-        let vault = match Vault::exists(store.as_ref(), &prefix)? {
-            true => Vault::open(store, &prefix, &password)?,
-            false => {
-                Vault::init(store, &prefix, &password, self.clock.now(), self.entropy.as_ref())?
-            }
-        };
+        let (repository, resource) = (&self.repository, &self.source.resource);
+        let lock = vaults::lock(repository, resource)?;
+        let now = self.clock.now();
+        let vault = vaults::open_or_make(repository, resource, now, self.entropy.as_ref())?;
         let mut index = vault.load_index()?;
         let adopted = vault.adopt(&index, self.entropy.as_ref())?;
         if adopted.packs > 0 {
@@ -130,7 +118,8 @@ impl SnapshotJob {
             Ok((writer.finish(nodes, promise, about)?, open.lock))
         })
         .await?;
-        manifest.vault = VaultRef { epoch: EPOCH, snapshot: committed.snapshot.to_string() };
+        manifest.vault =
+            VaultRef { epoch: vaults::EPOCH, snapshot: committed.snapshot.to_string() };
         manifest.new_bytes = committed.counts.bytes_new;
         self.progress.enter("waiting for the log");
         let (timeline, start, stop) = (manifest.timeline, manifest.start_lsn, manifest.stop_lsn);

@@ -1,0 +1,221 @@
+//! One run: everything that is due, oldest first; one that fails does not hold up the others.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::Replicate;
+use crate::engines::progress::Progress;
+use crate::error::{Attempt, Error, Result};
+use crate::model::{ResourceName, WalObject};
+use crate::plan::facts::{Request, Target};
+use crate::plan::retention::{CopyDue, Terms, copies_due};
+use crate::ports::store::{Lock, Put};
+use crate::ports::{Clock, Entropy};
+use crate::repository::manifest::{self, CopiedFrom, CopiedLog, SnapshotManifest, VaultRef};
+use crate::repository::pin::{self, PinFile};
+use crate::repository::vault::copy::{Copying, SnapshotCopied};
+use crate::repository::vault::restore::RestoreSettings;
+use crate::repository::vault::{Vault, WriteSettings};
+use crate::repository::wal::WalArchive;
+use crate::repository::{Repository, layout};
+
+use super::super::expire::facts as retention_facts;
+use super::super::restore::facts::{self, Stored};
+use super::super::restore::recover::checked_plan;
+use super::super::restore::sources::Sources;
+use super::super::vaults;
+use super::log::{self, LogCopied};
+
+/// What copying one resource works with.
+pub struct CopyJob {
+    pub from: Repository,
+    pub to: Repository,
+    pub resource: ResourceName,
+    pub terms: Terms,
+    pub replicate: Replicate,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub progress: Arc<Progress>,
+    pub workers: usize,
+    pub write: WriteSettings,
+}
+
+/// What would be copied now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyPlan {
+    pub now: Timestamp,
+    /// Oldest first.
+    pub snapshots: Vec<CopyDue>,
+    /// Whether all of the log is copied as well.
+    pub log: bool,
+}
+
+/// One snapshot that was copied.
+#[derive(Debug, Clone, Serialize)]
+pub struct SnapshotCopy {
+    pub id: String,
+    pub because: String,
+    /// Bytes that the other vault did not hold before.
+    pub new_bytes: u64,
+    pub log_objects: u64,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CopyRun {
+    pub snapshots: Vec<SnapshotCopy>,
+    /// Snapshots that could not be copied, each with the reason.
+    pub failed: Vec<(String, String)>,
+    /// Objects of the log that were brought besides those of the snapshots.
+    pub log_objects: u64,
+}
+
+impl CopyJob {
+    /// What is due, from both repositories as they are now.
+    pub fn plan(&self) -> Result<CopyPlan> {
+        let now = self.clock.now();
+        let known = retention_facts::read(&self.from, Some(&self.to), &self.resource, now)?;
+        let snapshots = copies_due(&known.facts, &self.terms, self.replicate, now);
+        Ok(CopyPlan { now, snapshots, log: self.replicate == Replicate::All })
+    }
+
+    /// Copies everything that is due. Snapshots that fail are told in the result.
+    ///
+    /// # Errors
+    /// The repositories cannot be compared at all; `Busy` while another copies or removes there.
+    pub fn run(&self) -> Result<CopyRun> {
+        let lock = vaults::lock(&self.to, &self.resource)?;
+        let plan = self.plan()?;
+        let mut run = CopyRun::default();
+        if plan.snapshots.is_empty() && !plan.log {
+            return Ok(run);
+        }
+        log::introduce(self)?;
+        let sources = Sources::only(&self.from);
+        // Undated: damage at the log's end must not hold up copies that do not need it.
+        let listing = sources.list(&self.resource)?;
+        let stored = facts::read_undated(&sources, &self.resource, &listing)?;
+        if !plan.snapshots.is_empty() {
+            let (now, entropy) = (plan.now, self.entropy.as_ref());
+            let to = vaults::open_or_make(&self.to, &self.resource, now, entropy)?;
+            for due in &plan.snapshots {
+                match self.copy(due, &stored, &to, lock.as_ref()) {
+                    Ok(copied) => run.snapshots.push(copied),
+                    Err(error) => run.failed.push((due.id.clone(), error.chain())),
+                }
+            }
+        }
+        if plan.log {
+            self.progress.enter("copying the log");
+            let window_start = self.terms.window_start(plan.now);
+            run.log_objects = log::copy_all(self, &stored, window_start, lock.as_ref())?;
+        }
+        Ok(run)
+    }
+
+    fn copy(
+        &self,
+        due: &CopyDue,
+        stored: &Stored,
+        to: &Vault,
+        lock: &dyn Lock,
+    ) -> Result<SnapshotCopy> {
+        let original = stored.manifest(&due.id)?;
+        let _pin = self.pin(original)?;
+        let request = Request {
+            target: Target::Consistent { snapshot: due.id.clone() },
+            timeline: Some(original.timeline),
+            allow_damaged: true,
+        };
+        let plan = checked_plan(&stored.facts, &request, self.clock.now())
+            .attempt(|| format!("plan what snapshot {} needs", due.id))?;
+        self.progress.enter("copying the log of a snapshot");
+        let brought = log::copy_planned(self, stored, &plan, lock)?;
+        self.progress.enter("copying a snapshot");
+        let copied = self.copy_files(original, to, lock)?;
+        self.commit(original, &brought, &copied, lock)?;
+        Ok(SnapshotCopy {
+            id: due.id.clone(),
+            because: due.because.clone(),
+            new_bytes: copied.bytes_new,
+            log_objects: brought.created,
+        })
+    }
+
+    fn pin(&self, original: &SnapshotManifest) -> Result<pin::OwnPin> {
+        let id = format!("copy-{}-{}", layout::instant(self.clock.now()), std::process::id());
+        let (resource, snapshot) = (self.resource.clone(), original.id.clone());
+        pin::put(&self.from, &id, &PinFile { version: 1, resource, snapshot })
+    }
+
+    fn copy_files(
+        &self,
+        original: &SnapshotManifest,
+        to: &Vault,
+        lock: &dyn Lock,
+    ) -> Result<SnapshotCopied> {
+        let what = || format!("copy the files of snapshot {}", original.id);
+        let from = facts::open_vault(&self.from, original).attempt(what)?;
+        let id = original.vault.snapshot.parse().attempt(what)?;
+        let progress = &self.progress;
+        let copying = Copying {
+            entropy: self.entropy.clone(),
+            write: self.write,
+            read: RestoreSettings { workers: self.workers, ..RestoreSettings::default() },
+            expect: &|bytes| progress.expect(bytes),
+            moved: &|bytes| progress.add(bytes),
+            allowed: &|| lock.check(),
+        };
+        to.copy_from(&from, &id, &copying).attempt(what)
+    }
+
+    /// Writes the manifest, once a recovery could be planned from the copies alone.
+    fn commit(
+        &self,
+        original: &SnapshotManifest,
+        brought: &LogCopied,
+        copied: &SnapshotCopied,
+        lock: &dyn Lock,
+    ) -> Result<()> {
+        let copied_at = self.clock.now();
+        let of_object =
+            |object: &WalObject| CopiedLog { key: object.key.clone(), stored_at: object.stored_at };
+        let log = brought.objects.iter().map(of_object).collect();
+        let copy = SnapshotManifest {
+            vault: VaultRef { epoch: vaults::EPOCH, snapshot: copied.snapshot.to_string() },
+            new_bytes: copied.bytes_new,
+            copied: Some(CopiedFrom { repository_id: self.from.id.clone(), copied_at, log }),
+            ..original.clone()
+        };
+        self.provable(&copy)?;
+        lock.check()?;
+        match manifest::create(&self.to, &layout::snapshot(&self.resource, &copy.id), &copy)? {
+            Put::Created => Ok(()),
+            Put::Exists => {
+                Err(Error::failed(format!("a manifest of snapshot {} exists already", copy.id)))
+            }
+        }
+    }
+
+    /// Whether the copies alone bring the snapshot back, judged by what is listed there.
+    fn provable(&self, copy: &SnapshotManifest) -> Result<()> {
+        let sources = Sources::only(&self.to);
+        let listing = sources.list(&self.resource)?;
+        let mut there = facts::read_undated(&sources, &self.resource, &listing)?.facts;
+        there.snapshots = vec![facts::snapshot_fact(copy)];
+        let request = Request {
+            target: Target::Consistent { snapshot: copy.id.clone() },
+            timeline: Some(copy.timeline),
+            allow_damaged: true,
+        };
+        let planned = checked_plan(&there, &request, self.clock.now());
+        planned.map(drop).attempt(|| format!("prove the copy of snapshot {}", copy.id))
+    }
+
+    /// The same cluster's log in both repositories.
+    pub(super) fn archive_there(&self, of: &WalArchive) -> WalArchive {
+        WalArchive { repository: self.to.clone(), copies: None, ..of.clone() }
+    }
+}

@@ -1,0 +1,134 @@
+//! What copies need besides files: who the cluster is, the key of its heartbeats, and its log.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+
+use crate::error::{Error, Result};
+use crate::model::{Extent, Timeline, WalInventory, WalObject};
+use crate::plan::recovery::RecoveryPlan;
+use crate::ports::store::{Lock, Put};
+use crate::repository::manifest;
+use crate::repository::wal::WalArchive;
+use crate::repository::{hold, layout, secrets};
+
+use super::super::restore::facts::Stored;
+use super::job::CopyJob;
+
+/// Log that a snapshot needs, now in the repository of copies.
+pub(super) struct LogCopied {
+    pub objects: Vec<WalObject>,
+    /// Of these, how many were not there before.
+    pub created: u64,
+}
+
+/// Registers the clusters in the repository of copies as they are in the main one, and brings
+/// orders to keep things and the key that authenticates heartbeats.
+///
+/// # Errors
+/// Refused if another cluster, or another key, is there under the same name.
+pub(super) fn introduce(job: &CopyJob) -> Result<()> {
+    let ours = manifest::clusters(&job.from, &job.resource)?;
+    for theirs in manifest::clusters(&job.to, &job.resource)? {
+        if !ours.contains(&theirs) {
+            return Err(differs(job, &layout::cluster(&job.resource, theirs.cluster.system_id)));
+        }
+    }
+    let name = secrets::heartbeat_key(&job.resource);
+    if let Some(ours) = secrets::read(&job.from, &name)? {
+        let theirs = secrets::keep(&job.to, &name, &ours)?;
+        if theirs.expose_secret() != ours.expose_secret() {
+            return Err(differs(job, &layout::secret(&name)));
+        }
+    }
+    for cluster in ours {
+        let key = layout::cluster(&job.resource, cluster.cluster.system_id);
+        manifest::create(&job.to, &key, &cluster)?;
+    }
+    hold::bring(&job.from, &job.to, &job.resource)
+}
+
+fn differs(job: &CopyJob, key: &str) -> Error {
+    let (from, to) = (job.from.store.describe(), job.to.store.describe());
+    Error::refused(format!("{key} in {to} is not what it is in {from}")).hint(
+        "Copies of two resources, or of two lives of one, must not mix under one name: choose \
+         another repository for the copies.",
+    )
+}
+
+/// Copies the log of a plan, with the histories on the way to its timeline.
+pub(super) fn copy_planned(
+    job: &CopyJob,
+    stored: &Stored,
+    plan: &RecoveryPlan,
+    lock: &dyn Lock,
+) -> Result<LogCopied> {
+    let there = job.archive_there(&stored.archive);
+    let mut timelines: BTreeSet<Timeline> =
+        plan.history.ancestors.iter().map(|ancestor| ancestor.timeline).collect();
+    timelines.insert(plan.history.timeline);
+    copy_histories(&there, stored, &timelines)?;
+    let objects: Vec<WalObject> =
+        plan.segments.iter().flat_map(|segment| segment.objects.iter().cloned()).collect();
+    let created = copy_objects(&there, &stored.archive, &objects, lock)?;
+    Ok(LogCopied { objects, created })
+}
+
+/// Copies all of the log that is younger than the window's start and that a recovery may ask for.
+/// Returns how many objects were not there before.
+pub(super) fn copy_all(
+    job: &CopyJob,
+    stored: &Stored,
+    window_start: Timestamp,
+    lock: &dyn Lock,
+) -> Result<u64> {
+    let there = job.archive_there(&stored.archive);
+    let log = &stored.facts.wal;
+    copy_histories(&there, stored, &log.histories.keys().copied().collect())?;
+    let prefix = layout::wal(&job.resource, log.system_id);
+    let listed: BTreeSet<String> =
+        job.to.store.list(&prefix)?.into_iter().map(|entry| entry.key).collect();
+    let wanted = |object: &&WalObject| {
+        object.stored_at > window_start
+            && !listed.contains(&object.key)
+            && !is_superseded(log, object)
+    };
+    let missing: Vec<WalObject> = log.objects.iter().filter(wanted).cloned().collect();
+    let gaps = manifest::gaps(&job.from, &job.resource)?;
+    for gap in gaps {
+        let key = layout::gap(&job.resource, &layout::instant(gap.recorded_at));
+        manifest::create(&job.to, &key, &gap)?;
+    }
+    copy_objects(&there, &stored.archive, &missing, lock)
+}
+
+/// A part beside its whole segment is not asked for any more, and retention takes it away.
+fn is_superseded(log: &WalInventory, object: &WalObject) -> bool {
+    let first = log.segment(object.timeline, object.segment).first();
+    object.extent != Extent::Whole && first.is_some_and(|first| first.extent == Extent::Whole)
+}
+
+fn copy_histories(there: &WalArchive, stored: &Stored, of: &BTreeSet<Timeline>) -> Result<()> {
+    let known = &stored.facts.wal.histories;
+    for timeline in of.iter().filter(|timeline| known.contains_key(timeline)) {
+        there.copy_history(&stored.archive, *timeline)?;
+    }
+    Ok(())
+}
+
+fn copy_objects(
+    there: &WalArchive,
+    from: &WalArchive,
+    objects: &[WalObject],
+    lock: &dyn Lock,
+) -> Result<u64> {
+    let mut created = 0;
+    for object in objects {
+        lock.check()?;
+        if there.copy_object(from, object)? == Put::Created {
+            created += 1;
+        }
+    }
+    Ok(created)
+}

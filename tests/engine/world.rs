@@ -1,0 +1,201 @@
+//! A small repository in memory: a resource with five snapshots, one every three days from today,
+//! and its log. For what is tried with every call failing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fenice::adapters::memory::MemoryStore;
+use fenice::adapters::system::{SystemClock, SystemEntropy};
+use fenice::engines::postgres::cluster;
+use fenice::engines::postgres::vaults;
+use fenice::model::{Lsn, ResourceName, SegmentSize, Span, SystemId, Timeline};
+use fenice::plan::retention::{Role, Terms};
+use fenice::ports::{Clock, Store};
+use fenice::repository::manifest::{
+    self, ClusterFacts, HostMark, Method, PageReport, SnapshotManifest, VaultRef,
+};
+use fenice::repository::seal::{Identities, Recipients};
+use fenice::repository::{Repository, layout};
+use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+
+use crate::vault::model::{self, Model};
+
+pub const DAY: u64 = 86_400;
+pub const SEGMENT_BYTES: u64 = 1 << 20;
+
+/// It is always then.
+pub struct At(pub Timestamp);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+pub fn resource() -> ResourceName {
+    "registro".parse().unwrap()
+}
+
+/// `days` after now.
+pub fn after(days: u64) -> Timestamp {
+    Timestamp::now().checked_add(Duration::from_secs(days * DAY)).unwrap()
+}
+
+pub fn cluster_facts() -> ClusterFacts {
+    ClusterFacts {
+        system_id: SystemId(7),
+        version_num: 150_018,
+        wal_segment_size: SegmentSize::try_from(SEGMENT_BYTES).unwrap(),
+        block_size: 8_192,
+        blocks_per_segment: 131_072,
+        data_checksums: true,
+    }
+}
+
+pub fn snapshot(number: u64, restic: String) -> SnapshotManifest {
+    let at = after(number * 3);
+    SnapshotManifest {
+        version: 1,
+        id: layout::instant(at),
+        resource: resource(),
+        method: Method::Files,
+        cluster: cluster_facts(),
+        timeline: Timeline(1),
+        start_lsn: Lsn(number * SEGMENT_BYTES + 1_000),
+        stop_lsn: Lsn(number * SEGMENT_BYTES + 2_000),
+        due_at: Some(at),
+        started_at: at,
+        stopped_at: at,
+        from_standby: false,
+        vault: VaultRef { epoch: 1, snapshot: restic },
+        host: HostMark {
+            machine: String::new(),
+            boot: String::new(),
+            clock_offset_ms: 0,
+            data_dir: String::new(),
+        },
+        tablespaces: Vec::new(),
+        files: 1,
+        bytes: 1,
+        new_bytes: 1,
+        unread_bytes: 0,
+        full_read: true,
+        pages: PageReport::default(),
+        config_files: Vec::new(),
+        tables: Vec::new(),
+        copied: None,
+    }
+}
+
+pub struct World {
+    pub base: Arc<dyn Store>,
+    pub recipients: Recipients,
+    pub identity: String,
+    pub trees: Vec<Model>,
+}
+
+impl World {
+    /// A repository with nothing in it, under a key of its own.
+    pub fn empty() -> World {
+        let base: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (identity, recipient) = Identities::generate();
+        let recipients = Recipients::parse(&[recipient]).unwrap();
+        Repository::init(base.clone(), recipients.clone(), &SystemClock, &SystemEntropy).unwrap();
+        World { base, recipients, identity, trees: Vec::new() }
+    }
+
+    pub fn new() -> World {
+        let mut world = World::empty();
+        let repository = world.repository(&world.base);
+        cluster::register(
+            &repository,
+            &resource(),
+            &cluster_facts(),
+            Timeline(1),
+            &SystemClock,
+            false,
+        )
+        .unwrap();
+        let vault =
+            vaults::open_or_make(&repository, &resource(), Timestamp::now(), &SystemEntropy)
+                .unwrap();
+        let archive = cluster::archive(&repository, &resource(), &cluster_facts(), 3);
+        for number in 0..5 {
+            let tree = model::random_model(100 + number, 6);
+            let committed = model::back_up(&vault, &tree).unwrap();
+            let bytes = vec![number as u8; SEGMENT_BYTES as usize];
+            archive.put(Timeline(1), number, 0, &bytes, None).unwrap();
+            archive.put(Timeline(1), number, 0, &bytes[..9_000], None).unwrap();
+            let manifest = snapshot(number, committed.snapshot.to_string());
+            let key = layout::snapshot(&resource(), &manifest.id);
+            manifest::create(&repository, &key, &manifest).unwrap();
+            world.trees.push(tree);
+        }
+        world
+    }
+
+    pub fn repository(&self, store: &Arc<dyn Store>) -> Repository {
+        let identities = Identities::parse(&self.identity).unwrap();
+        Repository::open(store.clone(), self.recipients.clone(), Some(identities)).unwrap()
+    }
+
+    /// Daily for 35 days, nothing weekly.
+    pub fn terms() -> Terms {
+        Terms {
+            daily: Span::seconds(35 * DAY),
+            weekly_extra: Span::default(),
+            weekly_day: Weekday::Sunday,
+            zone: TimeZone::UTC,
+            keep_min: 1,
+            role: Role::Only,
+            active: true,
+        }
+    }
+
+    /// Nothing but pins came or went since it was made.
+    pub fn assert_same(&self, store: &dyn Store) {
+        let entries = |store: &dyn Store| -> Vec<(String, Vec<u8>)> {
+            let entries = store.list("").unwrap().into_iter();
+            let kept = entries.filter(|entry| !entry.key.starts_with("pins/"));
+            kept.map(|e| (e.key.clone(), store.get(&e.key).unwrap().unwrap())).collect()
+        };
+        assert!(entries(store) == entries(self.base.as_ref()), "an object differs");
+    }
+
+    /// Every snapshot with a manifest restores from the vault, with its log.
+    pub fn check(&self, repository: &Repository) -> Vec<SnapshotManifest> {
+        let manifests = manifest::snapshots(repository, &resource()).unwrap();
+        if manifests.is_empty() {
+            return manifests;
+        }
+        let vault = vaults::open(repository, &resource(), 1).unwrap();
+        model::assert_undamaged(&vault);
+        let index = vault.load_index().unwrap();
+        let archive = cluster::archive(repository, &resource(), &cluster_facts(), 3);
+        let inventory = archive.inventory().unwrap();
+        for manifest in &manifests {
+            let number = manifest.start_lsn.0 / SEGMENT_BYTES;
+            let restic = manifest.vault.snapshot.parse().unwrap();
+            let tree = vault.snapshot(&restic).unwrap().tree;
+            let (restored, _) = model::restore(&vault, &index, &tree).unwrap();
+            model::assert_same(&restored, &self.trees[number as usize]);
+            assert!(!inventory.segment(Timeline(1), number).is_empty(), "{}", manifest.id);
+        }
+        manifests
+    }
+}
+
+/// All objects of a store in another one.
+pub fn copy(from: &dyn Store) -> Arc<dyn Store> {
+    let to: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    for entry in from.list("").unwrap() {
+        to.put_new(&entry.key, &from.get(&entry.key).unwrap().unwrap()).unwrap();
+    }
+    to
+}
