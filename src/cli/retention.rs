@@ -10,7 +10,7 @@ use crate::config::{Config, Resource};
 use crate::daemon::{self, Parts};
 use crate::engines::postgres::expire::Applied;
 use crate::error::{Attempt, Error, Result};
-use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
+use crate::evidence::plain::{Cell, Column, Row, Table, Tone, clean};
 use crate::model::{ByteSize, ResourceName};
 use crate::plan::retention::{RetentionPlan, Role, Ruling, Verdict};
 
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     // Someone was promised a date; and what no plan names any more may still lie in the vault.
     let kept = |ruled: &Ruled<'_>| {
         let pruned = ruled.applied.as_ref().is_none_or(|applied| applied.vault.is_some());
-        pruned && ruled.plan.overdue().next().is_none()
+        pruned && ruled.plan.overdue().next().is_none() && ruled.plan.overdue_packs == 0
     };
     Ok(if all.iter().all(kept) { Done::Well } else { Done::NotMet })
 }
@@ -110,6 +110,11 @@ fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
     text.push_str(&format!("window from {window}; nothing of before {horizon} is promised\n"));
     let leaving = plan.log.iter().filter(|ruling| !ruling.stays).count();
     text.push_str(&format!("log: {leaving} of {} objects go\n", plan.log.len()));
+    if let Some(first) = plan.strangers.first() {
+        let (count, first) = (plan.strangers.len(), clean(first));
+        text.push_str(&format!("never removed, being not understood: {count} keys, as {first}\n"));
+    }
+    text.push_str(&remains(plan));
     for doubt in &plan.doubts {
         text.push_str(&format!("unusual: {doubt}\n"));
     }
@@ -123,11 +128,37 @@ fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
     text
 }
 
+/// Warnings of what the vault holds for nobody.
+fn remains(plan: &RetentionPlan) -> String {
+    let mut text = String::new();
+    if plan.unnamed_snapshots > 0 {
+        text.push_str(&format!(
+            "warning: {} snapshots in the vault have no manifest: the next --apply removes what a \
+             crash left\n",
+            plan.unnamed_snapshots
+        ));
+    }
+    if plan.overdue_packs > 0 {
+        text.push_str(&format!(
+            "warning: {} packs that were to be deleted within 48 hours were still there: --apply \
+             deletes them; run it every day\n",
+            plan.overdue_packs
+        ));
+    }
+    text
+}
+
 fn removed(applied: &Applied) -> String {
     let (snapshots, objects) = (applied.snapshots, applied.log_objects);
     let mut text = format!("removed: {snapshots} snapshots, {objects} objects of the log\n");
+    for who in &applied.arrived {
+        text.push_str(&format!("meanwhile {who}: no log is removed now\n"));
+    }
+    for id in &applied.put_back {
+        text.push_str(&format!("put back: snapshot {id}\n"));
+    }
     text.push_str(&match &applied.vault {
-        None => "vault: somebody reads it, so nothing is pruned now\n".to_owned(),
+        None => "vault: somebody reads or holds it, so nothing is pruned now\n".to_owned(),
         Some(pruned) => format!(
             "vault: {} packs deleted ({}), {} wait for their deletion\n",
             pruned.packs_deleted,
@@ -189,6 +220,9 @@ fn value(ruled: &Ruled<'_>) -> Value {
         "snapshots": plan.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
         "log_objects_staying": log(true),
         "log_objects_leaving": log(false),
+        "strangers": plan.strangers,
+        "unnamed_snapshots": plan.unnamed_snapshots,
+        "overdue_packs": plan.overdue_packs,
         "doubts": plan.doubts,
         "applied": ruled.applied,
     })

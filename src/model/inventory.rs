@@ -31,6 +31,20 @@ pub struct WalObject {
     pub stored_at: Timestamp,
 }
 
+/// An object among the log that no recovery reads: a partial segment, a backup label, or a name
+/// that nobody here understands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherObject {
+    /// Where it is stored.
+    pub key: String,
+    /// `None` if its name is not understood: then it is not ours to judge.
+    pub timeline: Option<Timeline>,
+    /// Size as stored, compressed and encrypted.
+    pub stored_bytes: u64,
+    /// When the store took it.
+    pub stored_at: Timestamp,
+}
+
 /// All stored log of one cluster: a complete listing, or it must not be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalInventory {
@@ -40,6 +54,8 @@ pub struct WalInventory {
     pub objects: Vec<WalObject>,
     /// Every history file stored, parsed. Timeline 1 has none.
     pub histories: BTreeMap<Timeline, TimelineHistory>,
+    /// Whatever else lies there, by key: for retention, never for recovery.
+    pub others: Vec<OtherObject>,
 }
 
 impl WalInventory {

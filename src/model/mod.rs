@@ -13,7 +13,7 @@ pub mod wal_name;
 pub mod wal_record;
 
 pub use bucket::{BucketPlace, Checksums, ServerSideEncryption};
-pub use inventory::{Extent, WalInventory, WalObject};
+pub use inventory::{Extent, OtherObject, WalInventory, WalObject};
 pub use lsn::{Lsn, SegmentSize};
 pub use resource::{ResourceName, SystemId};
 pub use secret::SecretRef;

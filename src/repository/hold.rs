@@ -1,6 +1,8 @@
 //! Holds: orders to keep things whatever the policy says. An order and its end are records of their
 //! own, so that who kept what, and until when, can still be told later.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +83,13 @@ pub fn bring(from: &Repository, to: &Repository, resource: &ResourceName) -> Res
         }
     }
     Ok(())
+}
+
+/// The ids of every order ever given, by a listing alone.
+pub fn ids(repository: &Repository, resource: &ResourceName) -> Result<BTreeSet<String>> {
+    let listed = repository.store.list(&layout::holds(resource))?;
+    let orders = listed.iter().filter(|entry| entry.key.ends_with(".json.age"));
+    orders.map(|entry| layout::manifest_id(&entry.key).map(str::to_owned)).collect()
 }
 
 /// Every order ever given, oldest first.

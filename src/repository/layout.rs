@@ -38,9 +38,14 @@ pub fn clusters(resource: &ResourceName) -> String {
     format!("postgres/{resource}/clusters/")
 }
 
+/// Prefix of the log of every cluster that ever bore a resource's name.
+pub fn wals(resource: &ResourceName) -> String {
+    format!("postgres/{resource}/wal/")
+}
+
 /// Prefix of everything stored of one cluster's log.
 pub fn wal(resource: &ResourceName, system_id: SystemId) -> String {
-    format!("postgres/{resource}/wal/{system_id}/")
+    format!("{}{system_id}/", wals(resource))
 }
 
 /// One stored stretch of log. Parts carry their range in eight hexadecimal digits each, so that

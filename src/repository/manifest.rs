@@ -11,6 +11,7 @@ use crate::model::{Lsn, ResourceName, SegmentSize, SystemId, Timeline};
 use crate::ports::store::Put;
 use crate::repository::format::Repository;
 use crate::repository::layout;
+use crate::repository::listing::read_listed;
 
 /// No manifest is larger; also the bound on what a damaged one may unfold to.
 const LIMIT_BYTES: u64 = 64 << 20;
@@ -42,11 +43,13 @@ pub fn read<T: DeserializeOwned>(repository: &Repository, key: &str) -> Result<T
 }
 
 /// Reads every manifest below `prefix`, by key. One that cannot be read is an error: an unread
-/// manifest must never count as absent.
+/// manifest must never count as absent. One that retention removes meanwhile is left out.
 pub fn read_all<T: DeserializeOwned>(repository: &Repository, prefix: &str) -> Result<Vec<T>> {
-    let entries = repository.store.list(prefix)?;
-    let manifests = entries.iter().filter(|entry| entry.key.ends_with(".json.age"));
-    manifests.map(|entry| read(repository, &entry.key)).collect()
+    let list = || repository.store.list(prefix);
+    read_listed(list, |entries| {
+        let manifests = entries.iter().filter(|entry| entry.key.ends_with(".json.age"));
+        manifests.map(|entry| read(repository, &entry.key)).collect()
+    })
 }
 
 /// The commit point of a snapshot. Times are UTC; positions are on `timeline`.

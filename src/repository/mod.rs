@@ -7,6 +7,7 @@ pub mod format;
 pub mod hold;
 pub mod kit;
 pub mod layout;
+pub mod listing;
 pub mod manifest;
 pub mod pin;
 pub mod seal;

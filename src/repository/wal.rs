@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::{
-    Extent, Lsn, ResourceName, SegmentSize, SystemId, Timeline, TimelineHistory, WalInventory,
-    WalName, WalObject,
+    Extent, Lsn, OtherObject, ResourceName, SegmentSize, SystemId, Timeline, TimelineHistory,
+    WalInventory, WalName, WalObject,
 };
 use crate::ports::store::{Entry, Put};
 use crate::repository::format::Repository;
@@ -148,9 +148,10 @@ impl WalArchive {
     /// The inventory of a listing taken earlier, such as the one a drill pinned.
     pub fn inventory_of(&self, entries: &[Entry]) -> Result<WalInventory> {
         let mut objects = Vec::with_capacity(entries.len());
-        let mut histories = BTreeMap::new();
+        let (mut histories, mut others) = (BTreeMap::new(), Vec::new());
         for entry in entries {
-            let Some(name) = layout::wal_file_name(&entry.key) else { continue };
+            // A key without our suffix gives no name, and no name is of the log.
+            let name = layout::wal_file_name(&entry.key).unwrap_or_default();
             let (plain, range) = match layout::part_range(name) {
                 Some((segment, from, to)) => (segment, Extent::Part { from, to }),
                 None => (name, Extent::Whole),
@@ -167,13 +168,17 @@ impl WalArchive {
                 Ok(WalName::History(timeline)) => {
                     histories.insert(timeline, self.read_history(timeline, &entry.key)?);
                 }
-                // Recovery never asks for the others; strangers are not ours to judge.
-                Ok(WalName::Partial(..) | WalName::BackupLabel(..)) | Err(_) => {}
+                // Recovery never asks for the others, but they must not outlive what it asks for.
+                Ok(WalName::Partial(timeline, _) | WalName::BackupLabel(timeline, _)) => {
+                    others.push(other(entry, Some(timeline)));
+                }
+                Err(_) => others.push(other(entry, None)),
             }
         }
         objects.sort_by_key(|o| (o.timeline, o.segment, o.extent));
         let (system_id, segment_size) = (self.system_id, self.segment_size);
-        Ok(WalInventory { system_id, segment_size, objects, histories })
+        others.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(WalInventory { system_id, segment_size, objects, histories, others })
     }
 
     fn read_history(&self, timeline: Timeline, key: &str) -> Result<TimelineHistory> {
@@ -224,4 +229,9 @@ fn read_from<T>(repository: &Repository, key: &str, decode: Decode<'_, T>) -> Re
         .get(key)?
         .ok_or_else(|| Error::failed(format!("{key} is not in {}", store.describe())))?;
     decode(repository.identities()?, &sealed).attempt(|| format!("read {key}"))
+}
+
+fn other(entry: &Entry, timeline: Option<Timeline>) -> OtherObject {
+    let (key, stored_bytes) = (entry.key.clone(), entry.bytes);
+    OtherObject { key, timeline, stored_bytes, stored_at: entry.stored_at }
 }

@@ -1,7 +1,34 @@
 //! `retention` and `hold`, as operators use them.
 
+use std::fs;
+
+use fenice::adapters::system::SystemEntropy;
+use fenice::engines::postgres::restore::facts::open_vault;
+use fenice::repository::seal::{Identities, Recipients};
+use fenice::repository::vault::index::{IndexFile, IndexPack};
+use fenice::repository::vault::{Id, sealed};
+use fenice::repository::{Repository, manifest};
+
 use super::rig::{Place, RESOURCE};
 use crate::support::Cluster;
+
+/// A pack that was marked for deletion years ago, and that no run has deleted since.
+fn leave_overdue_pack(place: &Place) {
+    let identity = fs::read_to_string(place.path("identity.age")).unwrap();
+    let identities = Identities::parse(&identity).unwrap();
+    let recipients = Recipients::parse(&identities.recipients()).unwrap();
+    let repository = Repository::open(place.home.store(), recipients, Some(identities)).unwrap();
+    let resource = RESOURCE.parse().unwrap();
+    let newest = manifest::snapshots(&repository, &resource).unwrap().pop().unwrap();
+    let vault = open_vault(&repository, &newest).unwrap();
+    let body = b"nobody needs this";
+    let time = Some("2020-01-01T00:00:00Z".parse().unwrap());
+    let pack = IndexPack { id: Id::of(body), blobs: Vec::new(), time };
+    vault.store().put_new(&vault.layout().pack(&pack.id), body).unwrap();
+    let marks = IndexFile { packs: Vec::new(), packs_to_delete: vec![pack] };
+    let (id, body) = sealed::seal(&marks, vault.cipher(), &SystemEntropy).unwrap();
+    vault.store().put_new(&vault.layout().index(&id), &body).unwrap();
+}
 
 #[test]
 fn the_plan_is_shown_and_holds_are_given_and_ended() {
@@ -23,8 +50,19 @@ fn the_plan_is_shown_and_holds_are_given_and_ended() {
     let applied = place.json(0, &["retention", RESOURCE, "--apply"]);
     assert_eq!(applied[0]["applied"]["snapshots"], 0);
     assert_eq!(applied[0]["applied"]["vault"]["packs_marked"], 0);
+    let strange = format!("postgres/{RESOURCE}/wal/notes.txt");
+    place.home.store().put_new(&strange, b"of another program").unwrap();
     let text = place.does(&["retention", RESOURCE]);
     assert!(text.contains("stays") && text.contains(id), "{text}");
+    assert!(text.contains(&format!("not understood: 1 keys, as {strange}")), "{text}");
+    let plan = place.json(0, &["retention", RESOURCE]);
+    assert_eq!(plan[0]["strangers"][0], strange.as_str());
+
+    leave_overdue_pack(&place);
+    assert_eq!(place.json(3, &["retention", RESOURCE])[0]["overdue_packs"], 1);
+    let applied = place.json(3, &["retention", RESOURCE, "--apply"]);
+    assert_eq!(applied[0]["applied"]["vault"]["packs_deleted"], 1);
+    assert!(!place.does(&["retention", RESOURCE]).contains("warning:"));
 
     let why = ["--who", "Rossi", "--why", "tribunal"];
     let wrong = [&["hold", "add", RESOURCE, "--snapshot", "nothing"][..], &why].concat();

@@ -15,7 +15,7 @@ use super::world::{At, SEGMENT_BYTES, World, after, cluster_facts, copy, resourc
 use crate::vault::faults::{Fault, FaultyStore, Stage};
 
 /// Day 47 on: the window begins on day 12.
-fn expiry(repository: &Repository, hours: u64) -> Expiry {
+pub fn expiry(repository: &Repository, hours: u64) -> Expiry {
     let now = after(47).checked_add(Duration::from_secs(hours * 3_600)).unwrap();
     Expiry {
         copies: None,

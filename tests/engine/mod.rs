@@ -13,6 +13,9 @@ mod copy_faults; // the same with every call failing in turn
 mod everything;
 mod expire; // what has no place left goes, on a calendar of the test
 mod expire_faults; // the same with every call failing in turn
+mod expire_meanwhile; // readers and holds that come while it runs
+mod expire_others; // what lies among the log and no recovery reads
+mod expire_overdue; // what the vault holds for nobody
 mod first;
 mod instants;
 mod isolation;

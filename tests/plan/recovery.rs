@@ -25,8 +25,8 @@ pub fn minute(m: u64) -> Timestamp {
 /// Log grows by one segment of 1 MiB a minute, from segment 1 at minute 1.
 pub fn facts() -> RecoveryFacts {
     let segment_size = SegmentSize::try_from(MIB).unwrap();
-    let (objects, histories) = (Vec::new(), BTreeMap::new());
-    let wal = WalInventory { system_id: SystemId(7), segment_size, objects, histories };
+    let (objects, histories, others) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let wal = WalInventory { system_id: SystemId(7), segment_size, objects, histories, others };
     RecoveryFacts { snapshots: Vec::new(), wal, log_stored_until: None, speeds: None }
 }
 

@@ -8,7 +8,8 @@
 //! 5. Nothing that a hold, a reader or a lock is on is removed, nor the last ones of an active
 //!    resource, its newest proven and its newest undamaged one.
 //! 6. A plan carried out and made again at the same instant removes nothing more.
-//! 7. Once a resource is retired and no guard is left, nothing older than the horizon is.
+//! 7. What no recovery reads goes with the window; a name nobody understands stays, and is told.
+//! 8. Once a resource is retired and no guard is left, nothing older than the horizon is.
 //!
 //! Histories know missed days, late and failed (damaged) runs, gaps, promotions, abandoned
 //! timelines, a cluster replaced by an upgrade, clock steps of the daemon, holds, readers, locks,
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 use fenice::model::timeline::Ancestor;
 use fenice::model::{
-    Extent, Lsn, SegmentSize, Span, SystemId, Timeline, TimelineHistory, WalInventory, WalObject,
+    Extent, Lsn, OtherObject, SegmentSize, Span, SystemId, Timeline, TimelineHistory, WalInventory,
+    WalObject,
 };
 use fenice::plan::facts::SnapshotFact;
 use fenice::plan::retention::check::check;
@@ -89,8 +91,9 @@ impl History {
     fn new_cluster(&mut self) {
         let segment_size = SegmentSize::try_from(MIB).unwrap();
         let system_id = SystemId(self.facts.logs.len() as u64 + 1);
-        let (objects, histories) = (Vec::new(), BTreeMap::new());
-        self.facts.logs.push(WalInventory { system_id, segment_size, objects, histories });
+        let (objects, histories, others) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let log = WalInventory { system_id, segment_size, objects, histories, others };
+        self.facts.logs.push(log);
         (self.segment, self.timeline) = (1, Timeline(1));
     }
 
@@ -128,6 +131,21 @@ impl History {
         }
         log.objects.sort_by_key(|o| (o.timeline, o.segment, o.extent));
         self.segment += 1;
+        if self.one_in(6) {
+            self.store_another(segment);
+        }
+    }
+
+    /// A backup label, a partial segment, something strange.
+    fn store_another(&mut self, segment: u64) {
+        let (strange, timeline, stored_at) = (self.one_in(4), self.timeline, self.now);
+        if strange && self.one_in(2) {
+            return self.facts.unclaimed.push(format!("elsewhere/{segment}"));
+        }
+        let log = self.facts.logs.last_mut().unwrap();
+        let key = format!("{}/other/{timeline}/{segment}", log.system_id);
+        let timeline = (!strange).then_some(timeline);
+        log.others.push(OtherObject { key, timeline, stored_bytes: 1, stored_at });
     }
 
     /// A standby is promoted; sometimes far back, so that a stretch of log is abandoned.
@@ -236,17 +254,37 @@ impl History {
         let planned = plan(&self.facts, &self.terms, now);
         assert_eq!(check(&planned, &self.facts, &self.terms), Vec::<String>::new(), "{planned:#?}");
         self.agrees_with_model(&planned, now);
+        self.rules_on_others(&planned, now);
         let removed: BTreeSet<&str> = planned.removed().map(|r| r.id.as_str()).collect();
         self.facts.snapshots.retain(|s| !removed.contains(s.fact.id.as_str()));
         let gone: BTreeSet<&str> =
             planned.log.iter().filter(|r| !r.stays).map(|r| r.key.as_str()).collect();
         for log in &mut self.facts.logs {
             log.objects.retain(|object| !gone.contains(object.key.as_str()));
+            log.others.retain(|object| !gone.contains(object.key.as_str()));
         }
         let again = plan(&self.facts, &self.terms, now);
         assert_eq!(again.removed().count(), 0, "{again:#?}");
         assert!(again.log.iter().all(|ruling| ruling.stays), "{again:#?}");
         planned
+    }
+
+    /// Invariant 7.
+    fn rules_on_others(&self, planned: &RetentionPlan, now: Timestamp) {
+        let holds = self.facts.holds_at(now).any(|hold| hold.scope == Scope::Everything);
+        let kept = holds || !self.facts.pins.is_empty();
+        let daily = self.terms.daily.0.as_secs() as i64;
+        let mut strangers = self.facts.unclaimed.len();
+        for object in self.facts.logs.iter().flat_map(|log| &log.others) {
+            let ruling = planned.log.iter().find(|ruling| ruling.key == object.key);
+            let young = now.duration_since(object.stored_at).as_secs() < daily;
+            let expected = object.timeline.map(|_| kept || young);
+            assert_eq!(ruling.map(|ruling| ruling.stays), expected, "{object:?}");
+            strangers += usize::from(object.timeline.is_none());
+            let told = planned.strangers.contains(&object.key);
+            assert_eq!(told, object.timeline.is_none(), "{object:?}");
+        }
+        assert_eq!(planned.strangers.len(), strangers);
     }
 
     /// Invariant 2.

@@ -175,6 +175,25 @@ fn what_stays_restores_and_what_goes_is_gone() {
     );
 }
 
+/// What a crash left without a manifest is counted, and what waits for its deletion is dated.
+#[test]
+fn what_nobody_names_and_what_waits_is_told() {
+    let store = memory();
+    let (vault, mut taken) = history(&store, 3);
+    let left_by_crash = taken.0.remove(1);
+    assert_eq!(vault.count_unnamed(&taken.ids()).unwrap(), 1, "{left_by_crash:?}");
+    assert!(vault.packs_marked_at().unwrap().is_empty());
+    let pruned = prune(&vault, &taken, hours(0)).unwrap();
+    assert_eq!(vault.count_unnamed(&taken.ids()).unwrap(), 0);
+    assert_eq!(vault.packs_marked_at().unwrap(), vec![hours(0); pruned.packs_marked as usize]);
+    prune(&vault, &taken, hours(12)).unwrap();
+    assert!(vault.packs_marked_at().unwrap().is_empty());
+    // A mark on what is in use is void, and counts for nothing.
+    let left = Taken(taken.0[1..].to_vec());
+    prune_until(1, &vault, &left).unwrap_err();
+    assert!(vault.packs_marked_at().unwrap().is_empty());
+}
+
 #[test]
 fn pruning_everything_leaves_an_empty_vault_to_go_on_with() {
     let folder = Folder::new();

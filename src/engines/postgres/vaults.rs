@@ -33,6 +33,14 @@ pub fn open(repository: &Repository, resource: &ResourceName, epoch: u32) -> Res
     Vault::open(repository.store.clone(), &layout::vault(resource, epoch), &password)
 }
 
+/// Opens the vault that is written to, if there is one yet.
+pub fn open_if_there(repository: &Repository, resource: &ResourceName) -> Result<Option<Vault>> {
+    match Vault::exists(repository.store.as_ref(), &layout::vault(resource, EPOCH))? {
+        true => open(repository, resource, EPOCH).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// Opens the vault that is written to, making it the first time. Call it under [`lock`].
 pub fn open_or_make(
     repository: &Repository,

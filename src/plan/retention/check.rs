@@ -4,7 +4,7 @@
 //! needed. It looks at each removal by itself, and then asks the recovery planner what can be
 //! recovered before and after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,6 +31,7 @@ pub fn check(plan: &RetentionPlan, facts: &RetentionFacts, terms: &Terms) -> Vec
         }
     }
     guards_of_active(plan, facts, terms, &removed, &mut wrong);
+    unread_log(plan, facts, terms, &mut wrong);
     let gone: BTreeSet<&str> =
         plan.log.iter().filter(|ruling| !ruling.stays).map(|ruling| ruling.key.as_str()).collect();
     if !gone.is_empty() && untouchable(plan, facts) {
@@ -54,13 +55,46 @@ fn complete(plan: &RetentionPlan, facts: &RetentionFacts, wrong: &mut Vec<String
     if known != ruled {
         wrong.push("the plan does not rule on each snapshot once".to_owned());
     }
-    let objects = facts.logs.iter().flat_map(|log| &log.objects);
-    let mut known: Vec<&str> = objects.map(|object| object.key.as_str()).collect();
-    let mut ruled: Vec<&str> = plan.log.iter().map(|ruling| ruling.key.as_str()).collect();
+    let objects = facts.logs.iter().flat_map(|log| &log.objects).map(|object| &object.key);
+    let others = || facts.logs.iter().flat_map(|log| &log.others);
+    let understood = others().filter(|object| object.timeline.is_some());
+    let mut known: Vec<&String> = objects.chain(understood.map(|object| &object.key)).collect();
+    let mut ruled: Vec<&String> = plan.log.iter().map(|ruling| &ruling.key).collect();
     known.sort_unstable();
     ruled.sort_unstable();
     if known != ruled {
         wrong.push("the plan does not rule on each object of the log once".to_owned());
+    }
+    let strange = others().filter(|object| object.timeline.is_none()).map(|object| &object.key);
+    let strange: BTreeSet<&String> = strange.chain(&facts.unclaimed).collect();
+    let told: BTreeSet<&String> = plan.strangers.iter().collect();
+    if strange != told {
+        wrong.push("the plan does not tell of each key that is not understood".to_owned());
+    }
+}
+
+/// What no recovery reads goes by its age alone: not before the window has passed it, nor later.
+fn unread_log(
+    plan: &RetentionPlan,
+    facts: &RetentionFacts,
+    terms: &Terms,
+    wrong: &mut Vec<String>,
+) {
+    let daily = terms.daily.0.as_secs() as i64;
+    let stays: BTreeMap<&str, bool> =
+        plan.log.iter().map(|ruling| (ruling.key.as_str(), ruling.stays)).collect();
+    for object in facts.logs.iter().flat_map(|log| &log.others) {
+        let is_young = plan.now.duration_since(object.stored_at).as_secs() < daily;
+        match stays.get(object.key.as_str()) {
+            Some(false) if is_young => {
+                wrong.push(format!("{} would go, younger than the window", object.key));
+            }
+            Some(true) if !is_young && !untouchable(plan, facts) => {
+                wrong.push(format!("{} outlives the window, and nothing needs it", object.key));
+            }
+            // Whether it is ruled on at all is asked elsewhere.
+            Some(_) | None => {}
+        }
     }
 }
 

@@ -135,6 +135,15 @@ pub struct Copied {
     pub damaged_pages: u64,
 }
 
+/// What lies in the vault and serves no recovery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Snapshots of the vault that no manifest names.
+    pub unnamed_snapshots: u64,
+    /// When each pack that still waits for its deletion was marked for it.
+    pub packs_marked_at: Vec<Timestamp>,
+}
+
 /// Everything a plan is made from: one complete listing, or it must not be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetentionFacts {
@@ -146,6 +155,9 @@ pub struct RetentionFacts {
     pub holds: Vec<Hold>,
     /// Those that have not run out.
     pub pins: Vec<Pin>,
+    /// Keys beside those logs, of clusters that are not registered: not ours to judge.
+    pub unclaimed: Vec<String>,
+    pub remains: Remains,
 }
 
 impl RetentionFacts {

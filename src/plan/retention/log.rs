@@ -1,11 +1,12 @@
 //! Which log stays: what the window needs, what makes a kept snapshot consistent, what is young.
+//! What no recovery reads (partial segments, backup labels) stays while it is young.
 
 use jiff::Timestamp;
 
 use super::facts::{RetentionFacts, Scope};
 use super::plan::LogRuling;
 use super::rules::Way;
-use crate::model::{Extent, Lsn, Span, WalInventory, WalObject};
+use crate::model::{Extent, Lsn, OtherObject, Span, WalInventory, WalObject};
 use crate::plan::facts::SnapshotFact;
 
 /// A part stays so long after the whole segment is stored beside it: a plan made before that may
@@ -24,7 +25,7 @@ struct Needed<'w> {
     why: String,
 }
 
-/// Rules on every object of the log. `kept` are the snapshots that stay.
+/// Rules on every object of the log whose name is understood. `kept` are the snapshots that stay.
 pub(super) fn rule(
     facts: &RetentionFacts,
     ways: &[Way],
@@ -42,12 +43,40 @@ pub(super) fn rule(
                 Some(why) => Ok(why.clone()),
                 None => one(log, object, &needed, window_start, now),
             };
-            let stays = ruled.is_ok();
-            let (Ok(because) | Err(because)) = ruled;
-            rulings.push(LogRuling { key: object.key.clone(), stays, because });
+            rulings.push(ruling(&object.key, ruled));
+        }
+        for object in log.others.iter().filter(|object| object.timeline.is_some()) {
+            let ruled = match &everything {
+                Some(why) => Ok(why.clone()),
+                None => unread(object, window_start),
+            };
+            rulings.push(ruling(&object.key, ruled));
         }
     }
     rulings
+}
+
+/// `ruled` as [`one`] gives it.
+fn ruling(key: &str, ruled: Result<String, String>) -> LogRuling {
+    let stays = ruled.is_ok();
+    let (Ok(because) | Err(because)) = ruled;
+    LogRuling { key: key.to_owned(), stays, because }
+}
+
+/// The same of an object that no recovery reads: it holds, or speaks of, data of its time, so it
+/// goes with the window (RULES 18).
+fn unread(object: &OtherObject, window_start: Timestamp) -> Result<String, String> {
+    match object.stored_at > window_start {
+        true => Ok("it was stored within the window".to_owned()),
+        false => Err("no recovery reads it, and the window has passed it".to_owned()),
+    }
+}
+
+/// Keys that lie among the log and are not understood: never removed, but told.
+pub(super) fn strangers(facts: &RetentionFacts) -> Vec<String> {
+    let others = facts.logs.iter().flat_map(|log| &log.others);
+    let unread = others.filter(|object| object.timeline.is_none()).map(|object| &object.key);
+    unread.chain(&facts.unclaimed).cloned().collect()
 }
 
 /// A reader may be in the middle of any part, and a hold on everything is one.

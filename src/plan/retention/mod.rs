@@ -14,6 +14,6 @@ pub mod plan;
 mod rules;
 
 pub use copies::{CopyDue, copies_due};
-pub use facts::{Copied, Hold, Pin, RetentionFacts, Role, Scope, StoredSnapshot, Terms};
+pub use facts::{Copied, Hold, Pin, Remains, RetentionFacts, Role, Scope, StoredSnapshot, Terms};
 pub use guards::Guard;
 pub use plan::{LogRuling, RetentionPlan, Ruling, Verdict, plan};

@@ -15,6 +15,8 @@ use crate::model::Span;
 const USUAL_REMOVALS: usize = 2;
 /// Of more than those, one in so many may go unasked.
 const USUAL_SHARE: usize = 4;
+/// What has left the index is deleted within this long of it (RULES 18).
+const DELETION_LIMIT: Span = Span::seconds(48 * 3_600);
 /// Nothing stored for so long, in an active resource: perhaps it is the clock that went on.
 const SILENCE: Span = Span::seconds(7 * 86_400);
 /// The same where only the weekly ones arrive.
@@ -64,7 +66,14 @@ pub struct RetentionPlan {
     pub horizon: Timestamp,
     /// Oldest first.
     pub snapshots: Vec<Ruling>,
+    /// Partial segments and backup labels too.
     pub log: Vec<LogRuling>,
+    /// Keys among the log whose names are not understood: nothing rules on them, they stay.
+    pub strangers: Vec<String>,
+    /// Snapshots of the vault that no manifest names: a crash left them, pruning removes them.
+    pub unnamed_snapshots: u64,
+    /// Packs that were marked for deletion and ought to be gone.
+    pub overdue_packs: u64,
     /// What makes this plan unusual: it needs a second look by a person.
     pub doubts: Vec<String>,
 }
@@ -122,7 +131,18 @@ pub fn plan(facts: &RetentionFacts, terms: &Terms, now: Timestamp) -> RetentionP
     snapshots.sort_by(|a, b| (a.stopped_at, &a.id).cmp(&(b.stopped_at, &b.id)));
     let horizon = terms.horizon(now);
     let doubts = doubts(facts, terms, &snapshots, now);
-    RetentionPlan { now, window_start, horizon, snapshots, log, doubts }
+    let is_overdue = |marked_at: &&Timestamp| on(**marked_at, DELETION_LIMIT) < now;
+    RetentionPlan {
+        now,
+        window_start,
+        horizon,
+        snapshots,
+        log,
+        strangers: log::strangers(facts),
+        unnamed_snapshots: facts.remains.unnamed_snapshots,
+        overdue_packs: facts.remains.packs_marked_at.iter().filter(is_overdue).count() as u64,
+        doubts,
+    }
 }
 
 /// The promise's own reason to keep a snapshot.

@@ -42,6 +42,7 @@ pub mod check_packs;
 
 pub mod copy;
 pub mod prune;
+pub mod remains;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Attempt, Error, Result};
 use crate::ports::store::Put;
 use crate::ports::{Entropy, Store};
+use crate::repository::listing::read_listed;
 use config::Config;
 use crypto::Cipher;
 pub use id::Id;
@@ -194,11 +196,17 @@ impl Vault {
     /// # Errors
     /// Any index file cannot be read: it is named.
     pub fn load_index(&self) -> Result<Index> {
-        let mut files = Vec::new();
-        for (id, _) in ids_of(&self.store().list(&self.layout().indexes())?) {
-            files.push(self.index_file(&id)?);
-        }
+        let files = self.index_files()?.into_values().collect();
         Ok(Index::build(files, &self.list_packs()?))
+    }
+
+    /// Every index file, by id. Pruning replaces some, so that one which is gone is no damage: what
+    /// it held is in a newer one then, and all are read anew.
+    fn index_files(&self) -> Result<BTreeMap<Id, IndexFile>> {
+        let list = || self.store().list(&self.layout().indexes());
+        read_listed(list, |listing| {
+            ids_of(listing).map(|(id, _)| Ok((id, self.index_file(&id)?))).collect()
+        })
     }
 
     /// One index file.
@@ -211,15 +219,15 @@ impl Vault {
         Ok(ids_of(&self.store().list(&self.layout().packs())?).collect())
     }
 
-    /// Every snapshot, oldest first.
+    /// Every snapshot, oldest first. One that pruning removes meanwhile is left out.
     ///
     /// # Errors
     /// Any of them cannot be read: it is named.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
-        let mut snapshots = Vec::new();
-        for (id, _) in ids_of(&self.store().list(&self.layout().snapshots())?) {
-            snapshots.push((id, self.snapshot(&id)?));
-        }
+        let list = || self.store().list(&self.layout().snapshots());
+        let mut snapshots: Vec<(Id, Snapshot)> = read_listed(list, |listing| {
+            ids_of(listing).map(|(id, _)| Ok((id, self.snapshot(&id)?))).collect()
+        })?;
         snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
         Ok(snapshots)
     }

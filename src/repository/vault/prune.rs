@@ -85,11 +85,6 @@ impl Vault {
         Ok(pruned)
     }
 
-    fn index_files(&self) -> Result<BTreeMap<Id, IndexFile>> {
-        let listing = self.store().list(&self.layout().indexes())?;
-        ids_of(&listing).map(|(id, _)| Ok((id, self.index_file(&id)?))).collect()
-    }
-
     fn living(&self, index: &Index, keep: &BTreeSet<Id>) -> Result<Reached> {
         let mut living = Reached::default();
         for id in keep {

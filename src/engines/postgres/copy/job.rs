@@ -21,7 +21,7 @@ use crate::repository::vault::{Vault, WriteSettings};
 use crate::repository::wal::WalArchive;
 use crate::repository::{Repository, layout};
 
-use super::super::expire::facts as retention_facts;
+use super::super::expire::facts::of_manifests;
 use super::super::restore::facts::{self, Stored};
 use super::super::restore::recover::checked_plan;
 use super::super::restore::sources::Sources;
@@ -76,8 +76,10 @@ impl CopyJob {
     /// What is due, from both repositories as they are now.
     pub fn plan(&self) -> Result<CopyPlan> {
         let now = self.clock.now();
-        let known = retention_facts::read(&self.from, Some(&self.to), &self.resource, now)?;
-        let snapshots = copies_due(&known.facts, &self.terms, self.replicate, now);
+        let main = manifest::snapshots(&self.from, &self.resource)?;
+        let copies = manifest::snapshots(&self.to, &self.resource)?;
+        let facts = of_manifests(&main, &copies);
+        let snapshots = copies_due(&facts, &self.terms, self.replicate, now);
         Ok(CopyPlan { now, snapshots, log: self.replicate == Replicate::All })
     }
 
@@ -95,8 +97,7 @@ impl CopyJob {
         log::introduce(self)?;
         let sources = Sources::only(&self.from);
         // Undated: damage at the log's end must not hold up copies that do not need it.
-        let listing = sources.list(&self.resource)?;
-        let stored = facts::read_undated(&sources, &self.resource, &listing)?;
+        let stored = facts::read_now_undated(&sources, &self.resource)?;
         if !plan.snapshots.is_empty() {
             let (now, entropy) = (plan.now, self.entropy.as_ref());
             let to = vaults::open_or_make(&self.to, &self.resource, now, entropy)?;

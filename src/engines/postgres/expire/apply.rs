@@ -10,13 +10,14 @@ use crate::error::{Attempt, Error, Result};
 use crate::model::ResourceName;
 use crate::plan::retention::check::check;
 use crate::plan::retention::{RetentionPlan, Terms, plan};
-use crate::ports::store::Lock;
+use crate::ports::store::{Lock, Put};
 use crate::ports::{Clock, Entropy};
-use crate::repository::manifest::SnapshotManifest;
 use crate::repository::vault::prune::{Pruned, Pruning};
 use crate::repository::vault::{Id, Vault, WriteSettings};
-use crate::repository::{Repository, layout, secrets};
+use crate::repository::{Repository, layout};
 
+use super::super::vaults;
+use super::arrived::Arrived;
 use super::facts::{self, Known};
 
 /// A pack that left the index may still be read by an index loaded before. With a run a day,
@@ -24,8 +25,6 @@ use super::facts::{self, Known};
 const GRACE: Duration = Duration::from_secs(12 * 3_600);
 /// Objects removed between two looks at the lock.
 const BATCH: usize = 50;
-/// The vault's key is of this epoch; rotation of keys counts it up.
-const EPOCH: u32 = 1;
 
 /// What retention of one resource works with.
 pub struct Expiry {
@@ -44,8 +43,19 @@ pub struct Expiry {
 pub struct Applied {
     pub snapshots: u64,
     pub log_objects: u64,
-    /// `None` while somebody reads: then nothing is pruned.
+    /// `None` while somebody reads, or where anybody arrived: then nothing is pruned.
     pub vault: Option<Pruned>,
+    /// Readers and holds that came after the plan was made. With any, no log is removed either.
+    pub arrived: Vec<String>,
+    /// Snapshots that would have left, and are there again for whoever arrived.
+    pub put_back: Vec<String>,
+}
+
+/// A manifest that was removed, as it was stored.
+struct RemovedManifest {
+    id: String,
+    key: String,
+    body: Vec<u8>,
 }
 
 impl Expiry {
@@ -59,30 +69,71 @@ impl Expiry {
     ///
     /// # Errors
     /// Refused if the checker finds the plan unsafe, or if it is unusual and not confirmed;
-    /// `Busy` while a snapshot is being taken.
+    /// `Busy` while a snapshot is being taken. Refused as well if a hold is given while manifests
+    /// are being removed: it ends then, with what the hold names put back.
     pub fn apply(&self, confirmed: bool) -> Result<(RetentionPlan, Applied)> {
-        let store = &self.repository.store;
-        let lock = store.lock(&format!("postgres/{}/vault", self.resource))?;
+        let lock = vaults::lock(&self.repository, &self.resource)?;
         let (known, planned) = self.read()?;
         if !planned.doubts.is_empty() && !confirmed {
             return Err(Error::refused("this is not the usual retention")
                 .because(planned.doubts.join("; "))
                 .hint("Look at it without --apply; if it is right, add --confirm."));
         }
-        let leaving: BTreeSet<&str> = planned.removed().map(|r| r.id.as_str()).collect();
-        for id in &leaving {
-            lock.check()?;
-            store.remove(&layout::snapshot(&self.resource, id))?;
+        let removed = self.remove_manifests(&known, &planned, lock.as_ref())?;
+        let now = self.clock.now();
+        let arrived = Arrived::since(&known, &self.repository, &self.resource, now)?;
+        let put_back = self.put_back(&removed, &arrived)?;
+        let snapshots = (removed.len() - put_back.len()) as u64;
+        let (mut log_objects, mut vault) = (0, None);
+        if arrived.is_empty() {
+            log_objects = self.remove_log(&planned, lock.as_ref())?;
+            if known.facts.pins.is_empty() {
+                let leaving: BTreeSet<&str> = planned.removed().map(|r| r.id.as_str()).collect();
+                let staying = known.manifests.iter().filter(|m| !leaving.contains(m.id.as_str()));
+                let keep = facts::vault_ids(staying)?;
+                vault = Some(self.prune(known.vault.as_ref(), &keep, lock.as_ref())?);
+            }
         }
-        let log_objects = self.remove_log(&planned, lock.as_ref())?;
-        let staying = known.manifests.iter().filter(|m| !leaving.contains(m.id.as_str()));
-        let vault = match known.facts.pins.is_empty() {
-            true => Some(self.prune(&staying.collect::<Vec<_>>(), lock.as_ref())?),
-            false => None,
-        };
-        let snapshots = leaving.len() as u64;
-        drop(leaving);
-        Ok((planned, Applied { snapshots, log_objects, vault }))
+        let arrived = arrived.told();
+        Ok((planned, Applied { snapshots, log_objects, vault, arrived, put_back }))
+    }
+
+    /// Removes the manifests of what leaves. A hold is an order: each is asked for last thing.
+    fn remove_manifests(
+        &self,
+        known: &Known,
+        planned: &RetentionPlan,
+        lock: &dyn Lock,
+    ) -> Result<Vec<RemovedManifest>> {
+        let store = &self.repository.store;
+        let mut removed = Vec::new();
+        for ruling in planned.removed() {
+            let key = layout::snapshot(&self.resource, &ruling.id);
+            let Some(body) = store.get(&key)? else { continue };
+            lock.check()?;
+            let now = self.clock.now();
+            let arrived = Arrived::holds_since(known, &self.repository, &self.resource, now)?;
+            if !arrived.is_empty() {
+                let put_back = self.put_back(&removed, &arrived)?;
+                return Err(interrupted(&arrived, removed.len() - put_back.len()));
+            }
+            store.remove(&key)?;
+            removed.push(RemovedManifest { id: ruling.id.clone(), key, body });
+        }
+        Ok(removed)
+    }
+
+    /// Puts back what was removed although somebody who arrived keeps it: between the last look
+    /// and the removal there is always an instant. Nothing else of it has been touched yet.
+    fn put_back(&self, removed: &[RemovedManifest], arrived: &Arrived) -> Result<Vec<String>> {
+        let mut put_back = Vec::new();
+        for manifest in removed.iter().filter(|manifest| arrived.keeps(&manifest.id)) {
+            let what = || format!("put {} back, which is kept again", manifest.key);
+            match self.repository.store.put_new(&manifest.key, &manifest.body).attempt(what)? {
+                Put::Created | Put::Exists => put_back.push(manifest.id.clone()),
+            }
+        }
+        Ok(put_back)
     }
 
     fn read(&self) -> Result<(Known, RetentionPlan)> {
@@ -112,27 +163,23 @@ impl Expiry {
         Ok(leaving.len() as u64)
     }
 
-    fn prune(&self, staying: &[&SnapshotManifest], lock: &dyn Lock) -> Result<Pruned> {
-        let (store, prefix) = (self.repository.store.clone(), layout::vault(&self.resource, EPOCH));
-        if !Vault::exists(store.as_ref(), &prefix)? {
-            return Ok(Pruned::default());
-        }
-        let name = secrets::vault_password(&self.resource, EPOCH);
-        let password = secrets::read(&self.repository, &name)?.ok_or_else(|| {
-            Error::failed(format!("the password of the vault, {name}, is not in the repository"))
-        })?;
-        let vault = Vault::open(store, &prefix, &password)?;
-        let keep: BTreeSet<Id> = staying
-            .iter()
-            .map(|manifest| manifest.vault.snapshot.parse())
-            .collect::<Result<_, _>>()
-            .attempt(|| "read the ids of the snapshots that stay".to_owned())?;
+    fn prune(&self, vault: Option<&Vault>, keep: &BTreeSet<Id>, lock: &dyn Lock) -> Result<Pruned> {
+        let Some(vault) = vault else { return Ok(Pruned::default()) };
         let pruning = Pruning {
             now: self.clock.now(),
             grace: GRACE,
             write: self.write,
             entropy: self.entropy.clone(),
         };
-        vault.prune(&keep, &pruning, &|| lock.check())
+        vault.prune(keep, &pruning, &|| lock.check())
     }
+}
+
+fn interrupted(arrived: &Arrived, removed: usize) -> Error {
+    Error::refused("retention did not go on: something was held after its plan was made")
+        .because(arrived.told().join("; "))
+        .hint(format!(
+            "Run it again: it rules with the hold. {removed} snapshots had left before, none of \
+             them held; their log and files are still there."
+        ))
 }

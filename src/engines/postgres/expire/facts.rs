@@ -1,18 +1,20 @@
 //! Everything a retention plan is made from, read from the repository alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Attempt, Result};
 use crate::model::ResourceName;
-use crate::plan::retention::{Copied, Hold, Pin, RetentionFacts, Scope, StoredSnapshot};
+use crate::plan::retention::{Copied, Hold, Pin, Remains, RetentionFacts, Scope, StoredSnapshot};
+use crate::ports::store::Entry;
 use crate::repository::hold::{self, HoldRecord};
 use crate::repository::manifest::{self, SnapshotManifest};
-use crate::repository::{Repository, pin};
+use crate::repository::vault::{Id, Vault};
+use crate::repository::{Repository, layout, pin};
 
 use super::super::restore::facts::snapshot_fact;
-use super::super::{cluster, overview};
+use super::super::{cluster, overview, vaults};
 
 const COMPRESSION_FOR_READING: i32 = 3;
 
@@ -20,6 +22,10 @@ const COMPRESSION_FOR_READING: i32 = 3;
 pub struct Known {
     pub facts: RetentionFacts,
     pub manifests: Vec<SnapshotManifest>,
+    /// Ids of every hold ever given, in force or not.
+    pub holds: BTreeSet<String>,
+    /// `None` if there is none yet.
+    pub vault: Option<Vault>,
 }
 
 /// Reads them. One manifest that cannot be read is an error: what it needs would seem unneeded.
@@ -36,20 +42,50 @@ pub fn read(
         snapshots: manifests.iter().map(|manifest| stored(manifest, &proofs)).collect(),
         ..RetentionFacts::default()
     };
-    for known in manifest::clusters(repository, resource)? {
+    let clusters = manifest::clusters(repository, resource)?;
+    let mut listed = repository.store.list(&layout::wals(resource))?;
+    for known in clusters {
         let archive =
             cluster::archive(repository, resource, &known.cluster, COMPRESSION_FOR_READING);
-        facts.logs.push(archive.inventory()?);
+        let prefix = layout::wal(resource, archive.system_id);
+        let is_own = |entry: &Entry| entry.key.starts_with(&prefix);
+        let (own, rest): (Vec<Entry>, Vec<Entry>) = listed.into_iter().partition(is_own);
+        facts.logs.push(archive.inventory_of(&own)?);
+        listed = rest;
     }
-    let holds = hold::all(repository, resource)?;
-    facts.holds = holds.into_iter().filter(|held| held.is_in_force(now)).map(in_force).collect();
-    let pins = pin::in_force(repository, resource, now)?;
-    let pinned = |pin: pin::Pinned| Pin { id: pin.id, snapshot: pin.file.map(|f| f.snapshot) };
-    facts.pins = pins.into_iter().map(pinned).collect();
+    facts.unclaimed = listed.into_iter().map(|entry| entry.key).collect();
+    let given = hold::all(repository, resource)?;
+    let holds = given.iter().map(|record| record.hold.id.clone()).collect();
+    facts.holds = given.into_iter().filter(|held| held.is_in_force(now)).map(in_force).collect();
+    facts.pins = pins(repository, resource, now)?;
+    let vault = vaults::open_if_there(repository, resource)?;
+    if let Some(vault) = &vault {
+        let unnamed_snapshots = vault.count_unnamed(&vault_ids(&manifests)?)?;
+        facts.remains = Remains { unnamed_snapshots, packs_marked_at: vault.packs_marked_at()? };
+    }
     if let Some(copies) = copies {
         facts.copies = manifest::snapshots(copies, resource)?.iter().map(copied).collect();
     }
-    Ok(Known { facts, manifests })
+    Ok(Known { facts, manifests, holds, vault })
+}
+
+/// The vault's ids of these snapshots.
+pub(super) fn vault_ids<'m>(
+    manifests: impl IntoIterator<Item = &'m SnapshotManifest>,
+) -> Result<BTreeSet<Id>> {
+    let ids = manifests.into_iter().map(|manifest| manifest.vault.snapshot.parse::<Id>());
+    let ids: Result<BTreeSet<Id>> = ids.collect();
+    ids.attempt(|| "read the ids that snapshots have in the vault".to_owned())
+}
+
+/// Who reads just now.
+pub(super) fn pins(
+    repository: &Repository,
+    resource: &ResourceName,
+    now: Timestamp,
+) -> Result<Vec<Pin>> {
+    let pinned = |pin: pin::Pinned| Pin { id: pin.id, snapshot: pin.file.map(|f| f.snapshot) };
+    Ok(pin::in_force(repository, resource, now)?.into_iter().map(pinned).collect())
 }
 
 /// What can be told of snapshots alone, for deciding which of them are still to be copied.
@@ -76,7 +112,8 @@ fn stored(manifest: &SnapshotManifest, proofs: &BTreeMap<String, Timestamp>) -> 
     }
 }
 
-fn in_force(record: HoldRecord) -> Hold {
+/// A hold in force, as retention sees it.
+pub(super) fn in_force(record: HoldRecord) -> Hold {
     let held = record.hold;
     let scope = held.snapshot.map_or(Scope::Everything, Scope::Snapshot);
     Hold { id: held.id, scope, who: held.who, why: held.why, until: held.until }

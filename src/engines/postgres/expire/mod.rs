@@ -2,9 +2,12 @@
 //! on it, its checker agrees, and what has no place left is removed.
 //!
 //! The order that survives a kill: a snapshot's manifest first, then log, then what the vault holds
-//! for nobody. Whatever is left half done, the next run finds from the repository alone.
+//! for nobody. Whatever is left half done, the next run finds from the repository alone. Between
+//! the manifests and the rest, readers and holds that came meanwhile are asked for: who saw a
+//! snapshot that leaves has pinned it by then, or will not find it any more.
 
 mod apply;
+mod arrived;
 pub(super) mod facts;
 
 pub use apply::{Applied, Expiry};

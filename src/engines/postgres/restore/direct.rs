@@ -30,8 +30,7 @@ pub fn fetch(
     to: &Path,
     clock: &dyn Clock,
 ) -> Result<Fetch> {
-    let listing = sources.list(resource)?;
-    let mut stored = facts::read_undated(sources, resource, &listing)?;
+    let mut stored = facts::read_now_undated(sources, resource)?;
     let size = stored.archive.segment_size;
     let wanted = WalName::parse(name, size)?;
     if let WalName::Segment(_, number) = wanted {

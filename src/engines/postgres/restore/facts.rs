@@ -8,6 +8,7 @@ use crate::error::{Attempt, Error, Result};
 use crate::model::wal_record::{Progress, Recorded, Scanner};
 use crate::model::{ResourceName, WalInventory, WalObject};
 use crate::plan::facts::{RecoveryFacts, SnapshotFact};
+use crate::repository::listing::read_listed;
 use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
 use crate::repository::vault::Vault;
 use crate::repository::wal::WalArchive;
@@ -30,12 +31,20 @@ pub struct Stored {
     pub facts: RecoveryFacts,
 }
 
-/// Reads what is stored now.
+/// Reads what is stored now, without what retention removes meanwhile.
 pub fn read_now(sources: &Sources, resource: &ResourceName) -> Result<Stored> {
-    read(sources, resource, &sources.list(resource)?)
+    read_listed(|| sources.list(resource), |listing| read(sources, resource, listing))
+}
+
+/// The same without the instant that the log reaches, as [`read_undated`].
+pub fn read_now_undated(sources: &Sources, resource: &ResourceName) -> Result<Stored> {
+    read_listed(|| sources.list(resource), |listing| read_undated(sources, resource, listing))
 }
 
 /// Reads what is stored, as far as `listing` names it.
+///
+/// # Errors
+/// Anything it names is not there: a drill must not take less for all there is.
 pub fn read(sources: &Sources, resource: &ResourceName, listing: &Listing) -> Result<Stored> {
     let mut stored = read_undated(sources, resource, listing)?;
     stored.facts.log_stored_until = stored_until(&stored.archive, &stored.facts.wal)?;

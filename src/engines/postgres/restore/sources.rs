@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::error::{Attempt, Error, Result};
 use crate::model::ResourceName;
 use crate::ports::store::Entry;
+use crate::repository::listing::Listed;
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::{Repository, layout};
 
@@ -93,6 +94,12 @@ impl Sources {
                 Ok(Found { manifest, in_copies: true })
             }
         }
+    }
+}
+
+impl Listed for Listing {
+    fn is_whole_in(&self, later: &Self) -> bool {
+        self.first.is_whole_in(&later.first) && self.copies.is_whole_in(&later.copies)
     }
 }
 

@@ -137,6 +137,7 @@ mod tests {
             segment_size: SegmentSize::DEFAULT,
             objects: objects.iter().map(object).collect(),
             histories: BTreeMap::new(),
+            others: Vec::new(),
         }
     }
 
