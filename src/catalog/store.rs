@@ -9,7 +9,8 @@ use rusqlite::Connection;
 use crate::error::{Attempt, Error, Result};
 
 /// Each entry brings the file from the version of its index to the next.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     create table heartbeat (
         resource text not null,
         system_id text not null,
@@ -28,7 +29,19 @@ const MIGRATIONS: [&str; 1] = ["
         trouble text,
         primary key (resource, system_id)
     ) strict;
-"];
+",
+    "
+    create table soundness (
+        repository text not null,
+        resource text not null,
+        key text not null,
+        bytes integer not null,
+        stored_at_us integer not null,
+        sound_at_us integer not null,
+        primary key (repository, resource, key)
+    ) strict, without rowid;
+",
+];
 
 /// An open catalog. Calls are short; they may be made from any thread.
 pub struct Catalog {

@@ -24,6 +24,7 @@ mod retention;
 mod ship;
 mod snapshot;
 mod status;
+mod verify;
 mod wal;
 
 use std::ffi::OsString;
@@ -65,6 +66,7 @@ enum Verb {
     Status(status::Args),
     Restore(args::Restore),
     Retention(retention::Args),
+    Verify(verify::Args),
     Hold(hold::Args),
     Drill(drill::Args),
     Demo(demo::Args),
@@ -105,6 +107,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Status(args) => status::run(&args, &context),
         Verb::Restore(args) => block_on(restore::run(args, &context)),
         Verb::Retention(args) => retention::run(&args, &context),
+        Verb::Verify(args) => block_on(verify::run(args, &context)),
         Verb::Hold(args) => hold::run(args, &context),
         Verb::Drill(args) => block_on(drill::run(args, &context)),
         Verb::Demo(args) => block_on(demo::run(args, &context)),

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     };
     let (mut all, mut failures): (Vec<Ruled<'_>>, Vec<Error>) = (Vec::new(), Vec::new());
     for resource in chosen {
-        for (repository, role) in places(&config, resource) {
+        for (repository, role) in daemon::places(&config, resource) {
             match rule(args, &parts, &config, resource, role) {
                 Ok((plan, applied)) => {
                     all.push(Ruled { resource: &resource.name, repository, plan, applied });
@@ -74,15 +74,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
         pruned && ruled.plan.overdue().next().is_none() && ruled.plan.overdue_packs == 0
     };
     Ok(if all.iter().all(kept) { Done::Well } else { Done::NotMet })
-}
-
-/// Where a resource lies, and as what.
-fn places<'c>(config: &'c Config, resource: &'c Resource) -> Vec<(&'c str, Role)> {
-    let own = resource.repository.as_str();
-    match config.policy_of(resource).copy_to.as_deref() {
-        None => vec![(own, Role::Only)],
-        Some(copies) => vec![(own, Role::Main), (copies, Role::Copies)],
-    }
 }
 
 fn rule(

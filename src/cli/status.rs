@@ -74,6 +74,8 @@ fn judge<'c>(
     };
     let policy = config.policy_of(resource);
     let mut reds = reds(&seen.seen(), policy.rpo, now);
+    let unread = seen.unread.iter();
+    reds.extend(unread.map(|one| format!("{} cannot be read: {}", one.key, one.because)));
     let copies = parts.copies_of(config, resource).and_then(|copies| {
         let Some((_, copies)) = copies else { return Ok(None) };
         let terms = Terms::of(policy, &config.daemon.timezone, Role::Main, true);

@@ -30,6 +30,8 @@ pub struct Policy {
     pub replicate: Replicate,
     /// The last so many snapshots are never removed; at least 1.
     pub keep_min: u32,
+    /// Everything stored is read again at least this often; at least a day.
+    pub verify_within: Span,
     /// At least 1 s.
     pub heartbeat_every: Span,
     /// How long a disruption may go unnoticed; part of every measured RTO.
@@ -78,6 +80,7 @@ pub(super) fn read(section: &Section<'_>, name: &str, repositories: &[&str]) -> 
         copy_to: section.optional("copy_to"),
         replicate: section.value("replicate"),
         keep_min: section.value("keep_min"),
+        verify_within: section.value("verify_within"),
         heartbeat_every: section.value("heartbeat_every"),
         detection_allowance: section.value("detection_allowance"),
         rto: section.value("rto"),
@@ -131,6 +134,12 @@ fn check_retention(section: &Section<'_>, policy: &Policy) {
 }
 
 fn check_rhythm(section: &Section<'_>, policy: &Policy) {
+    section.demand(
+        "verify_within",
+        policy.verify_within >= DAY,
+        || format!("`verify_within` is {}, less than a day", policy.verify_within.to_config()),
+        "Write how long stored data may stay unread, such as \"30d\".",
+    );
     section.demand(
         "ship_every",
         (SECOND..=HOUR).contains(&policy.ship_every),

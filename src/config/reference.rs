@@ -134,6 +134,8 @@ pub const KEYS: &[Key] = &[
         "What is copied: `weekly` snapshots, `daily` for every snapshot, `all` for the log too. \
          It decides what a loss of the main repository costs."),
     given("policy", "keep_min", "2", "The last so many snapshots are never removed; at least 1."),
+    given("policy", "verify_within", "\"30d\"",
+        "How long what is stored may stay unread; `verify` reads a share of it each time."),
     given("policy", "heartbeat_every", "\"1m\"",
         "How often a row is written to the source, by which restored data is dated; 1s to 1h."),
     given("policy", "detection_allowance", "\"15m\"",

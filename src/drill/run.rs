@@ -128,8 +128,12 @@ impl Drill<'_> {
     async fn recover(&self, seen: &mut Seen, listing: Listing, target: Target) -> Option<Running> {
         let (tools, name) = (self.tools.clone(), self.resource.name.clone());
         let begun = self.now();
-        let planned =
-            blocking(move || plan_recovery(&tools, &name, &listing, &Request::to(target))).await;
+        let planned = blocking(move || {
+            let planned = plan_recovery(&tools, &name, &listing, &Request::to(target))?;
+            planned.0.all_read()?;
+            Ok(planned)
+        })
+        .await;
         let (stored, plan) = self.note(seen, PhaseKind::Plan, begun, planned)?;
         let manifest = stored.manifest(&plan.snapshot.id).ok()?.clone();
         seen.recovery_point = Some(recovery_point(&manifest, &plan, seen.t_disrupt.at));

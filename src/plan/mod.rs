@@ -9,4 +9,5 @@ pub mod path;
 pub mod recovery;
 pub mod refusal;
 pub mod retention;
+pub mod scrub;
 pub mod windows;

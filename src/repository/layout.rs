@@ -12,7 +12,15 @@ pub const FORMAT: &str = "fenice.json";
 
 /// A secret sealed to the recovery recipients.
 pub fn secret(name: &str) -> String {
-    format!("keys/{name}.age")
+    format!("{SECRETS}{name}.age")
+}
+
+/// Prefix of [`secret`].
+pub const SECRETS: &str = "keys/";
+
+/// The name within [`secret`]'s key.
+pub fn secret_name(key: &str) -> Option<&str> {
+    key.strip_prefix(SECRETS)?.strip_suffix(".age")
 }
 
 /// Prefix of everything that a PostgreSQL resource's recovery is made from.

@@ -30,11 +30,27 @@ pub fn create<T: Serialize>(repository: &Repository, key: &str, manifest: &T) ->
 /// # Errors
 /// Absent, sealed to others, damaged, or not of this shape.
 pub fn read<T: DeserializeOwned>(repository: &Repository, key: &str) -> Result<T> {
+    read_if_sound(repository, key)?
+}
+
+/// Reads a manifest that may be damaged. The outer error says that it is not there, or that the
+/// store failed; the inner one that it is there and cannot be read.
+pub fn read_if_sound<T: DeserializeOwned>(repository: &Repository, key: &str) -> Result<Result<T>> {
+    let sealed = repository.store.get(key)?.ok_or_else(|| absent(repository, key))?;
+    Ok(decode(repository, key, &sealed))
+}
+
+fn absent(repository: &Repository, key: &str) -> Error {
+    Error::failed(format!("the manifest {key} is not in {}", repository.store.describe()))
+}
+
+/// Opens and reads a manifest as it is stored.
+///
+/// # Errors
+/// Sealed to others, damaged, or not of this shape.
+pub fn decode<T: DeserializeOwned>(repository: &Repository, key: &str, sealed: &[u8]) -> Result<T> {
     let what = || format!("read the manifest {key}");
-    let sealed = repository.store.get(key)?.ok_or_else(|| {
-        Error::failed(format!("the manifest {key} is not in {}", repository.store.describe()))
-    })?;
-    let compressed = repository.identities()?.open(&sealed, LIMIT_BYTES).attempt(what)?;
+    let compressed = repository.identities()?.open(sealed, LIMIT_BYTES).attempt(what)?;
     let mut json = Vec::new();
     zstd::Decoder::new(compressed.as_slice())
         .and_then(|decoder| decoder.take(LIMIT_BYTES).read_to_end(&mut json))

@@ -18,7 +18,7 @@ use crate::repository::seal::Identities;
 use crate::repository::{layout, wal_codec};
 
 /// A history file of thousands of lines still fits.
-pub(super) const HISTORY_LIMIT_BYTES: u64 = 1 << 20;
+pub const HISTORY_LIMIT_BYTES: u64 = 1 << 20;
 
 /// The stored log of one cluster.
 #[derive(Clone)]

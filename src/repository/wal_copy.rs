@@ -22,7 +22,8 @@ impl WalArchive {
         self.copy_key(from, &self.history_key(timeline), HISTORY_LIMIT_BYTES, None)
     }
 
-    fn copy_key(
+    /// Copies what `from` has under `key`: at most `limit_bytes` of content, or exactly so many.
+    pub fn copy_key(
         &self,
         from: &WalArchive,
         key: &str,
@@ -45,17 +46,7 @@ impl WalArchive {
     }
 
     /// Reads one object whole and compares it with what was noted of it when it was stored.
-    pub fn check_object(&self, object: &WalObject) -> Result<()> {
-        let bytes = self.extent_bytes(object.extent);
-        self.check_key(&object.key, bytes, Some(bytes)).map(drop)
-    }
-
-    /// The same for the history of a timeline.
-    pub fn check_history(&self, timeline: Timeline) -> Result<()> {
-        self.check_key(&self.history_key(timeline), HISTORY_LIMIT_BYTES, None).map(drop)
-    }
-
-    fn check_key(&self, key: &str, limit_bytes: u64, exact: Option<u64>) -> Result<Checked> {
+    pub fn check_key(&self, key: &str, limit_bytes: u64, exact: Option<u64>) -> Result<Checked> {
         let store = &self.repository.store;
         let sealed = store
             .get(key)?

@@ -5,6 +5,7 @@ mod compare;
 mod forked;
 mod restoring;
 mod rig;
+mod scrub; // verification: what is lost, what comes back
 mod witness; // what is true of a repository at any instant
 mod world; // a small repository in memory
 

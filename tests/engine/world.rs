@@ -7,8 +7,13 @@ use std::time::Duration;
 use fenice::adapters::memory::MemoryStore;
 use fenice::adapters::system::{SystemClock, SystemEntropy};
 use fenice::engines::postgres::cluster;
+use fenice::engines::postgres::restore::facts;
+use fenice::engines::postgres::restore::recover::checked_plan;
+use fenice::engines::postgres::restore::sources::Sources;
 use fenice::engines::postgres::vaults;
+use fenice::error::Result;
 use fenice::model::{Lsn, ResourceName, SegmentSize, Span, SystemId, Timeline};
+use fenice::plan::facts::{Request, Target};
 use fenice::plan::retention::{Role, Terms};
 use fenice::ports::{Clock, Store};
 use fenice::repository::manifest::{
@@ -166,6 +171,30 @@ impl World {
             kept.map(|e| (e.key.clone(), store.get(&e.key).unwrap().unwrap())).collect()
         };
         assert!(entries(store) == entries(self.base.as_ref()), "an object differs");
+    }
+
+    /// Whether one snapshot restores from this repository alone, with its log.
+    pub fn restores(&self, repository: &Repository, id: &str) -> bool {
+        let restored = || -> Result<bool> {
+            let key = layout::snapshot(&resource(), id);
+            let manifest: SnapshotManifest = manifest::read(repository, &key)?;
+            let vault = vaults::open(repository, &resource(), manifest.vault.epoch)?;
+            let index = vault.survey()?.index;
+            let tree = vault.snapshot(&manifest.vault.snapshot.parse()?)?.tree;
+            let (restored, _) = model::restore(&vault, &index, &tree)?;
+            let number = manifest.start_lsn.0 / SEGMENT_BYTES;
+            model::assert_same(&restored, &self.trees[number as usize]);
+            let sources = Sources::only(repository);
+            let mut stored = facts::read_now_undated(&sources, &resource())?;
+            stored.facts.snapshots.retain(|snapshot| snapshot.id == id);
+            let target = Target::Consistent { snapshot: id.to_owned() };
+            let request = Request { timeline: Some(manifest.timeline), ..Request::to(target) };
+            for segment in checked_plan(&stored.facts, &request, after(13))?.segments {
+                stored.archive.read_segment(&segment.objects)?;
+            }
+            Ok(true)
+        };
+        restored().unwrap_or(false)
     }
 
     /// Every snapshot with a manifest restores from the vault, with its log.

@@ -16,7 +16,7 @@ use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
 use crate::repository::{Repository, layout};
 
 use super::restore::facts;
-use super::restore::sources::Sources;
+use super::restore::sources::{Sources, Unread};
 
 /// Everything known of one resource. Empty if nothing was ever stored.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ pub struct Overview {
     pub snapshots: Vec<SnapshotManifest>,
     /// Oldest first.
     pub gaps: Vec<GapManifest>,
+    /// Manifests that are there and cannot be read.
+    pub unread: Vec<Unread>,
     pub reach: Reach,
     /// By snapshot: when a drill that passed last ended.
     pub proofs: BTreeMap<String, Timestamp>,
@@ -59,6 +61,7 @@ pub fn read(
         system_id: Some(system_id),
         snapshots: stored.manifests,
         gaps: stored.gaps,
+        unread: stored.unread,
         reach,
         proofs: proofs(repository, resource)?,
         shipping,

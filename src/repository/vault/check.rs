@@ -132,7 +132,10 @@ impl Vault {
         Ok(check.findings)
     }
 
-    fn readable_index_files(&self, findings: &mut Vec<Finding>) -> Result<Vec<IndexFile>> {
+    pub(super) fn readable_index_files(
+        &self,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<IndexFile>> {
         let mut files = Vec::new();
         for (id, _) in ids_of(&self.store().list(&self.layout().indexes())?) {
             match self.index_file(&id) {

@@ -48,6 +48,36 @@ impl Vault {
         })
     }
 
+    /// Every fault of one pack.
+    ///
+    /// # Errors
+    /// The store failed: nothing is known of the content.
+    pub(super) fn findings_of(&self, pack: &IndexPack) -> Result<Vec<Finding>> {
+        let (mut findings, mut opener) = (Vec::new(), BlobOpener::new()?);
+        let body = self.store().get(&self.layout().pack(&pack.id))?;
+        let bytes = pack_bytes(&pack.blobs);
+        match body {
+            Some(mut body) if body.len() as u64 == bytes => {
+                self.check_body(pack, &mut body, &mut opener, &mut findings);
+            }
+            Some(body) => {
+                let detail = format!("it has {} bytes, the index says {bytes}", body.len());
+                let lost = pack.blobs.iter().map(|blob| Finding {
+                    pack: Some(pack.id),
+                    blob: Some(blob.id),
+                    ..Finding::new(Problem::WrongPackSize, detail.clone())
+                });
+                findings.extend(lost);
+            }
+            None => {
+                let detail = "an index names a pack that is not there";
+                let finding = Finding::new(Problem::MissingPack, detail);
+                findings.push(Finding { pack: Some(pack.id), ..finding });
+            }
+        }
+        Ok(findings)
+    }
+
     fn check_pack(
         &self,
         pack: &IndexPack,
@@ -55,14 +85,25 @@ impl Vault {
         opener: &mut BlobOpener,
         findings: &mut Vec<Finding>,
     ) {
+        body.resize(pack_bytes(&pack.blobs) as usize, 0);
+        if let Err(error) = self.store().read_range(&self.layout().pack(&pack.id), 0, body) {
+            let finding = Finding::new(Problem::UnreadablePack, error.chain());
+            return findings.push(Finding { pack: Some(pack.id), ..finding });
+        }
+        self.check_body(pack, body, opener, findings);
+    }
+
+    fn check_body(
+        &self,
+        pack: &IndexPack,
+        body: &mut [u8],
+        opener: &mut BlobOpener,
+        findings: &mut Vec<Finding>,
+    ) {
         let mut report = |problem, blob: Option<Id>, detail: String| {
             let finding = Finding::new(problem, detail);
             findings.push(Finding { pack: Some(pack.id), blob, ..finding });
         };
-        body.resize(pack_bytes(&pack.blobs) as usize, 0);
-        if let Err(error) = self.store().read_range(&self.layout().pack(&pack.id), 0, body) {
-            return report(Problem::UnreadablePack, None, error.chain());
-        }
         let actual = Id::of(body);
         if actual != pack.id {
             report(Problem::WrongPackId, None, format!("its content has the id {actual}"));

@@ -11,7 +11,7 @@ use super::id::Id;
 use super::reach::Reached;
 use super::restore::{RestoreSettings, Sink};
 use super::restore_plan::RestoreFile;
-use super::storer::ChunkStorer;
+use super::storer::{ChunkStorer, Counts};
 use super::write::lock;
 use super::{BlobType, Index, Snapshot, Vault, VaultWriter, WriteSettings};
 use crate::error::{Error, Result};
@@ -50,6 +50,24 @@ impl Vault {
     /// snapshot exists here then.
     pub fn copy_from(&self, from: &Vault, id: &Id, by: &Copying<'_>) -> Result<SnapshotCopied> {
         let original = from.snapshot(id)?;
+        let counts = self.bring_from(from, &original, by)?;
+        (by.allowed)()?;
+        let copy = Snapshot { parent: None, ..original };
+        let snapshot =
+            self.write_sealed(&copy, by.entropy.as_ref(), |layout, id| layout.snapshot(id))?;
+        Ok(SnapshotCopied { snapshot, blobs_new: counts.blobs_new, bytes_new: counts.bytes_new })
+    }
+
+    /// Brings everything that a snapshot of `from` leads to, and no snapshot.
+    ///
+    /// # Errors
+    /// As [`Vault::copy_from`].
+    pub fn bring_from(
+        &self,
+        from: &Vault,
+        original: &Snapshot,
+        by: &Copying<'_>,
+    ) -> Result<Counts> {
         let their_index = from.load_index()?;
         let our_index = Arc::new(self.adopted_index(by.entropy.as_ref())?);
         let entropy = Arc::clone(&by.entropy);
@@ -79,11 +97,7 @@ impl Vault {
             return Err(Error::failed(format!("blob {id} is missing after it was copied")));
         }
         self.read_back(&our_index, &new_trees, brought, by)?;
-        (by.allowed)()?;
-        let copy = Snapshot { parent: None, ..original };
-        let snapshot =
-            self.write_sealed(&copy, by.entropy.as_ref(), |layout, id| layout.snapshot(id))?;
-        Ok(SnapshotCopied { snapshot, blobs_new: counts.blobs_new, bytes_new: counts.bytes_new })
+        Ok(counts)
     }
 
     /// A fresh index that also knows what a killed run left.

@@ -61,6 +61,34 @@ impl Layout {
     }
 }
 
+/// What an object below a vault's prefix is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Config,
+    Key(Id),
+    Index(Id),
+    Snapshot(Id),
+    Pack(Id),
+}
+
+impl Part {
+    /// What `name`, a key below the prefix, stands for; `None` for strangers.
+    pub fn parse(name: &str) -> Option<Part> {
+        if name == "config" {
+            return Some(Part::Config);
+        }
+        let (folder, rest) = name.split_once('/')?;
+        let id: Id = rest.rsplit('/').next()?.parse().ok()?;
+        match folder {
+            "keys" => Some(Part::Key(id)),
+            "index" => Some(Part::Index(id)),
+            "snapshots" => Some(Part::Snapshot(id)),
+            "data" => Some(Part::Pack(id)),
+            _ => None,
+        }
+    }
+}
+
 /// The ids of listed objects with their sizes. What is not named by an id is not of the format,
 /// and ignored: unfinished uploads of other programs look like that.
 pub fn ids_of(entries: &[Entry]) -> impl Iterator<Item = (Id, u64)> {

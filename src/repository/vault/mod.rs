@@ -41,6 +41,7 @@ pub mod check;
 pub mod check_packs;
 
 pub mod copy;
+pub mod mend;
 pub mod prune;
 pub mod remains;
 

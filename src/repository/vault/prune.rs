@@ -178,10 +178,11 @@ impl Vault {
         let time = Some(pruning.now);
         let marks = leaving.values().map(|(pack, _)| IndexPack { time, ..pack.clone() });
         let marks = IndexFile { packs: Vec::new(), packs_to_delete: marks.collect() };
-        self.write_index(&marks, pruning)?;
+        self.write_index(&marks, pruning.entropy.as_ref())?;
         let names = |file: &IndexFile| file.packs.iter().any(|pack| leaving.contains_key(&pack.id));
         for (id, file) in self.index_files()?.into_iter().filter(|(_, file)| names(file)) {
-            self.replace_index(&id, &without(&file, leaving), pruning, allowed)?;
+            let rest = without(&file, leaving);
+            self.replace_index(&id, &rest, pruning.entropy.as_ref(), allowed)?;
         }
         Ok(())
     }
@@ -222,7 +223,7 @@ impl Vault {
                 }
             }
             if rest.packs_to_delete.len() < file.packs_to_delete.len() {
-                self.replace_index(id, &rest, pruning, allowed)?;
+                self.replace_index(id, &rest, pruning.entropy.as_ref(), allowed)?;
             }
         }
         Ok(())
@@ -230,22 +231,21 @@ impl Vault {
 
     /// Writes `rest` in the place of an index file; both stand side by side for a moment, which
     /// changes nothing for readers.
-    fn replace_index(
+    pub(super) fn replace_index(
         &self,
         old: &Id,
         rest: &IndexFile,
-        pruning: &Pruning,
+        entropy: &dyn Entropy,
         allowed: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
         if !(rest.packs.is_empty() && rest.packs_to_delete.is_empty()) {
-            self.write_index(rest, pruning)?;
+            self.write_index(rest, entropy)?;
         }
         allowed()?;
         self.store().remove(&self.layout().index(old))
     }
 
-    fn write_index(&self, file: &IndexFile, pruning: &Pruning) -> Result<()> {
-        let entropy = pruning.entropy.as_ref();
+    fn write_index(&self, file: &IndexFile, entropy: &dyn Entropy) -> Result<()> {
         self.write_sealed(file, entropy, |layout, id| layout.index(id)).map(drop)
     }
 }

@@ -116,7 +116,12 @@ impl CopyJob {
         Ok(run)
     }
 
-    fn copy(
+    /// Copies one snapshot with the log it needs. `stored` is what the original's repository holds,
+    /// `to` the vault copied to, `lock` that vault's.
+    ///
+    /// # Errors
+    /// Anything of it cannot be read there or written here: then no manifest of it exists here.
+    pub fn copy(
         &self,
         due: &CopyDue,
         stored: &Stored,

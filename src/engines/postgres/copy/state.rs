@@ -16,7 +16,7 @@ use super::super::expire::facts::of_manifests;
 use super::super::overview::{self, Overview};
 
 /// A copy is made within a day of its snapshot, or it is late.
-const LATE: Span = Span::seconds(86_400);
+pub const LATE: Span = Span::seconds(86_400);
 
 /// The copies of a resource.
 #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ use crate::repository::wal::WalArchive;
 use crate::repository::{Repository, layout};
 
 use super::super::{cluster, vaults};
-use super::sources::{Listing, Sources};
+use super::sources::{Listing, Sources, Unread};
 
 /// Segments looked through, from the end backwards, for the newest commit.
 const TAIL_SEGMENTS: usize = 8;
@@ -28,6 +28,8 @@ pub struct Stored {
     /// Ids of those that are read from the copies.
     pub in_copies: BTreeSet<String>,
     pub gaps: Vec<GapManifest>,
+    /// What is there and cannot be read.
+    pub unread: Vec<Unread>,
     pub facts: RecoveryFacts,
 }
 
@@ -62,14 +64,20 @@ pub fn read_undated(
     let registered = cluster::registered(first, resource)?.cluster;
     let archive = cluster::archive(first, resource, &registered, COMPRESSION_FOR_READING);
     let archive = WalArchive { copies: sources.copies.clone(), ..archive };
-    let found = sources.snapshots(resource, listing)?;
+    let mut unread = Vec::new();
+    let found = sources.snapshots(resource, listing, &mut unread)?;
     let log = listing.log(&layout::wal(resource, registered.system_id), &found);
     let inventory = archive.inventory_of(&log)?;
-    let gaps = layout::gaps(resource);
-    let gaps: Vec<GapManifest> = (listing.first.iter())
-        .filter(|entry| entry.key.starts_with(&gaps))
-        .map(|entry| manifest::read(first, &entry.key))
-        .collect::<Result<_>>()?;
+    let below = layout::gaps(resource);
+    let mut gaps: Vec<GapManifest> = Vec::new();
+    for entry in listing.first.iter().filter(|entry| entry.key.starts_with(&below)) {
+        match manifest::read_if_sound(first, &entry.key)? {
+            Ok(gap) => gaps.push(gap),
+            Err(error) => {
+                unread.push(Unread { key: entry.key.clone(), because: error.chain() });
+            }
+        }
+    }
     let in_copies = found.iter().filter(|found| found.in_copies);
     let in_copies = in_copies.map(|found| found.manifest.id.clone()).collect();
     let manifests: Vec<SnapshotManifest> = found.into_iter().map(|f| f.manifest).collect();
@@ -79,7 +87,7 @@ pub fn read_undated(
         log_stored_until: None,
         speeds: None,
     };
-    Ok(Stored { archive, manifests, in_copies, gaps, facts })
+    Ok(Stored { archive, manifests, in_copies, gaps, unread, facts })
 }
 
 impl Stored {
@@ -87,6 +95,19 @@ impl Stored {
     pub fn manifest(&self, id: &str) -> Result<&SnapshotManifest> {
         let found = self.manifests.iter().find(|manifest| manifest.id == id);
         found.ok_or_else(|| Error::failed(format!("there is no manifest of snapshot {id}")))
+    }
+
+    /// An emergency goes on without a manifest that cannot be read; a rehearsal does not.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn all_read(&self) -> Result<()> {
+        match self.unread.first() {
+            None => Ok(()),
+            Some(Unread { key, because }) => {
+                Err(Error::failed(format!("{key} cannot be read")).because(because.as_str()))
+            }
+        }
     }
 
     /// The repository whose vault holds a snapshot.

@@ -49,7 +49,8 @@ impl FilesRestore<'_> {
     pub fn run(&self) -> Result<Restored> {
         let id = self.manifest.vault.snapshot.parse();
         let id = id.attempt(|| "read the snapshot's id".to_owned())?;
-        let index = self.vault.load_index()?;
+        // What an unreadable index file names is an error by name, if it is asked for.
+        let index = self.vault.survey()?.index;
         let root = self.vault.snapshot(&id)?.tree;
         harmless::make_side(self.place, self.owner)?;
         let mut sink = FileSink::new(self.owner, self.progress);

@@ -110,6 +110,9 @@ pub fn plan_recovery(
     request: &Request,
 ) -> Result<(Stored, RecoveryPlan)> {
     let stored = facts::read(&tools.sources, resource, listing)?;
+    for one in &stored.unread {
+        tracing::warn!(because = %one.because, "recovering without {}", one.key);
+    }
     let planned = checked_plan(&stored.facts, request, tools.clock.now())?;
     Ok((stored, planned))
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Result};
 use crate::model::ResourceName;
 use crate::ports::store::Entry;
 use crate::repository::listing::Listed;
@@ -36,6 +36,14 @@ pub(super) struct Found {
     pub in_copies: bool,
 }
 
+/// A manifest that is there and cannot be read. Recovery goes on without it: what it describes is
+/// lost, what others describe is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    pub key: String,
+    pub because: String,
+}
+
 impl Sources {
     /// One repository alone.
     pub fn only(repository: &Repository) -> Sources {
@@ -55,14 +63,15 @@ impl Sources {
     }
 
     /// Every snapshot that `listing` names, once, in order of time; of two, the one that is no
-    /// copy.
+    /// copy. Those that are readable in neither place are told in `unread`.
     ///
     /// # Errors
-    /// A manifest is readable in neither place.
+    /// A manifest that is listed is not there.
     pub(super) fn snapshots(
         &self,
         resource: &ResourceName,
         listing: &Listing,
+        unread: &mut Vec<Unread>,
     ) -> Result<Vec<Found>> {
         let prefix = layout::snapshots(resource);
         let mut keys: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
@@ -72,28 +81,34 @@ impl Sources {
         for entry in listing.copies.iter().filter(|entry| entry.key.starts_with(&prefix)) {
             keys.entry(&entry.key).or_default().1 = true;
         }
-        keys.into_iter().map(|(key, (first, copies))| self.snapshot(key, first, copies)).collect()
-    }
-
-    fn snapshot(&self, key: &str, in_first: bool, in_copies: bool) -> Result<Found> {
-        let copies = self.copies.as_ref().filter(|_| in_copies);
-        let here = match in_first {
-            true => manifest::read(&self.first, key),
-            false => Err(Error::failed(format!("{key} is only among the copies"))),
-        };
-        match (here, copies) {
-            (Ok(manifest), _) => Ok(Found { manifest, in_copies: false }),
-            (Err(error), None) => Err(error),
-            (Err(error), Some(copies)) => {
-                if in_first {
-                    let error = error.chain();
-                    tracing::warn!(%error, "{key} is taken from the copies");
-                }
-                let read = manifest::read(copies, key);
-                let manifest = read.attempt(|| "read the manifest of a copy".to_owned())?;
-                Ok(Found { manifest, in_copies: true })
+        let mut found = Vec::new();
+        for (key, (in_first, in_copies)) in keys {
+            match self.snapshot(key, in_first, in_copies)? {
+                Ok(snapshot) => found.push(snapshot),
+                Err(error) => unread.push(Unread { key: key.to_owned(), because: error.chain() }),
             }
         }
+        Ok(found)
+    }
+
+    /// The outer error is the store's, the inner one says that it is damaged wherever it lies.
+    fn snapshot(&self, key: &str, in_first: bool, in_copies: bool) -> Result<Result<Found>> {
+        let Some(copies) = self.copies.as_ref().filter(|_| in_copies) else {
+            let read = manifest::read_if_sound(&self.first, key)?;
+            return Ok(read.map(|manifest| Found { manifest, in_copies: false }));
+        };
+        if in_first {
+            match manifest::read(&self.first, key) {
+                Ok(manifest) => return Ok(Ok(Found { manifest, in_copies: false })),
+                Err(error) => {
+                    let error = error.chain();
+                    tracing::warn!(%error, "{key} is looked for among the copies");
+                }
+            }
+        }
+        let read = manifest::read_if_sound(copies, key);
+        let read = read.attempt(|| "read the manifest of a copy".to_owned())?;
+        Ok(read.map(|manifest| Found { manifest, in_copies: true }))
     }
 }
 

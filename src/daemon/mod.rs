@@ -1,12 +1,12 @@
 //! The composition root: out of a checked configuration it builds adapters and puts them into
 //! engines. Whoever runs work, a command or the daemon's loop, gets its parts here.
 
+mod jobs;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use tokio::sync::watch;
 
 use crate::adapters::folder::FolderStore;
 use crate::adapters::launcher::ProcessLauncher;
@@ -14,32 +14,17 @@ use crate::adapters::postgres::PgConnector;
 use crate::adapters::postgres::conninfo::Conninfo;
 use crate::adapters::s3::{Credentials, S3Store};
 use crate::adapters::system::{SystemClock, SystemEntropy};
-use crate::adapters::{private, programs, secrets};
+use crate::adapters::{private, secrets};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Location, ObjectLock, PostgresSource, Resource};
-use crate::engines::postgres::cluster;
-use crate::engines::postgres::copy::CopyJob;
-use crate::engines::postgres::expire::Expiry;
-use crate::engines::postgres::restore::originals::NewTablespaces;
-use crate::engines::postgres::restore::recover::Tools;
-use crate::engines::postgres::restore::sources::Sources;
-use crate::engines::postgres::ship::{ShipState, Shipper};
-use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
 use crate::engines::postgres::source::Source;
-use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Kind, Result};
-use crate::model::Span;
-use crate::plan::retention::{Role, Terms};
+use crate::plan::retention::Role;
 use crate::ports::postgres::Connector;
 use crate::ports::server::Launcher;
 use crate::ports::{Clock, Entropy, Store};
 use crate::repository::Repository;
-use crate::repository::manifest::ClusterFacts;
 use crate::repository::seal::{Identities, Recipients};
-use crate::repository::vault::WriteSettings;
-
-/// A snapshot waits for its log at least this long, and for two turns of a shipper elsewhere.
-const LOG_PATIENCE: Duration = Duration::from_secs(600);
 
 const CATALOG: &str = "catalog.sqlite";
 
@@ -175,102 +160,6 @@ impl Parts {
         Ok(Some((name, self.open_repository(config, name)?)))
     }
 
-    /// What copying a resource works with.
-    ///
-    /// # Errors
-    /// Of kind `Config` if its policy names no repository for copies.
-    pub fn copy_job_of(&self, config: &Config, resource: &Resource) -> Result<CopyJob> {
-        let policy = config.policy_of(resource);
-        let Some((_, to)) = self.copies_of(config, resource)? else {
-            let what =
-                format!("the policy `{}` of `{}` copies nothing", policy.name, resource.name);
-            return Err(Error::new(Kind::Config, what)
-                .hint("Name the repository of the copies with `copy_to`."));
-        };
-        Ok(CopyJob {
-            from: self.open_repository(config, &resource.repository)?,
-            to,
-            resource: resource.name.clone(),
-            terms: Terms::of(policy, &config.daemon.timezone, Role::Main, true),
-            replicate: policy.replicate,
-            clock: self.clock.clone(),
-            entropy: self.entropy.clone(),
-            progress: Arc::new(Progress::default()),
-            workers: workers_of(resource),
-            write: write_settings(policy),
-        })
-    }
-
-    /// Ships the log of the registered cluster; the unfinished segment `every` so often.
-    pub fn shipper_of(&self, of: &Protected<'_>, cluster: &ClusterFacts, every: Span) -> Shipper {
-        let level = compression_level(of.policy);
-        Shipper {
-            archive: cluster::archive(&of.repository, &of.resource.name, cluster, level),
-            source: of.source.clone(),
-            clock: self.clock.clone(),
-            every: every.0,
-            state: watch::channel(ShipState::default()).0,
-        }
-    }
-
-    /// A snapshot to be taken; `full_read` reads every file, changed or not.
-    pub fn snapshot_job_of(&self, of: &Protected<'_>, full_read: bool) -> SnapshotJob {
-        let policy = of.policy;
-        SnapshotJob {
-            repository: of.repository.clone(),
-            source: of.source.clone(),
-            log: LogKeeper {
-                repository: of.repository.clone(),
-                source: of.source.clone(),
-                clock: self.clock.clone(),
-                compression_level: compression_level(policy),
-                patience: LOG_PATIENCE + policy.ship_every.0 * 2,
-            },
-            clock: self.clock.clone(),
-            entropy: self.entropy.clone(),
-            progress: Arc::new(Progress::default()),
-            workers: workers_of(of.resource),
-            chunk_bytes: policy.chunk.0 as usize,
-            write: write_settings(policy),
-            full_read_every: of.resource.full_read_every.0,
-            full_read,
-        }
-    }
-
-    /// What retention of a resource works with, in one of the repositories that hold it.
-    pub fn expiry_of(&self, config: &Config, resource: &Resource, role: Role) -> Result<Expiry> {
-        let policy = config.policy_of(resource);
-        let copies = self.copies_of(config, resource)?.map(|(_, copies)| copies);
-        let (repository, copies) = match (role, copies) {
-            (Role::Copies, Some(copies)) => (copies, None),
-            (_, copies) => (self.open_repository(config, &resource.repository)?, copies),
-        };
-        Ok(Expiry {
-            repository,
-            copies,
-            resource: resource.name.clone(),
-            terms: Terms::of(policy, &config.daemon.timezone, role, true),
-            clock: self.clock.clone(),
-            entropy: self.entropy.clone(),
-            write: write_settings(policy),
-        })
-    }
-
-    /// What restores and drills of a resource work with.
-    pub fn tools_of(&self, of: &Protected<'_>) -> Result<Tools> {
-        let registered = cluster::registered(&of.repository, &of.resource.name)?;
-        Ok(Tools {
-            new_tablespaces: NewTablespaces::Refused,
-            sources: Sources { first: of.repository.clone(), copies: of.copies.clone() },
-            clock: self.clock.clone(),
-            connector: self.connector.clone(),
-            launcher: self.launcher.clone(),
-            bin_dir: programs::find(of.postgres.bin_dir.as_deref(), registered.cluster.major())?,
-            workers: workers_of(of.resource),
-            progress: Arc::new(Progress::default()),
-        })
-    }
-
     /// The catalog, made the first time in the state directory (mode 0700).
     pub fn catalog(&self, config: &Config) -> Result<Catalog> {
         let dir = &config.daemon.state_dir;
@@ -290,16 +179,12 @@ impl Parts {
 }
 
 /// Threads that read or write files of a resource: as configured, else one a core.
-fn workers_of(resource: &Resource) -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    resource.workers.map_or(cores, |workers| workers as usize)
-}
-
-fn write_settings(policy: &config::Policy) -> WriteSettings {
-    WriteSettings {
-        pack_bytes: policy.pack.0 as usize,
-        compression_level: compression_level(policy),
-        ..WriteSettings::default()
+/// Where a resource is stored, and as what.
+pub fn places<'c>(config: &'c Config, resource: &'c Resource) -> Vec<(&'c str, Role)> {
+    let own = resource.repository.as_str();
+    match config.policy_of(resource).copy_to.as_deref() {
+        None => vec![(own, Role::Only)],
+        Some(copies) => vec![(own, Role::Main), (copies, Role::Copies)],
     }
 }
 

@@ -1,0 +1,101 @@
+//! When each stored object was last read and found as it was stored. Losing it costs reading all
+//! of it once more.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::params;
+
+use crate::error::{Attempt, Result};
+use crate::model::ResourceName;
+
+use super::store::Catalog;
+
+/// An object that was found sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sound {
+    pub key: String,
+    /// As stored. Another size, or another instant of storing, is another object.
+    pub bytes: u64,
+    pub stored_at: Timestamp,
+    pub at: Timestamp,
+}
+
+impl Catalog {
+    /// What was found sound of a resource in one repository, by key.
+    pub fn sound_objects(
+        &self,
+        repository_id: &str,
+        resource: &ResourceName,
+    ) -> Result<BTreeMap<String, Sound>> {
+        let what = || format!("look up what was verified of {resource}");
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare(
+                "select key, bytes, stored_at_us, sound_at_us from soundness \
+                 where repository = ?1 and resource = ?2",
+            )
+            .attempt(what)?;
+        let rows = statement
+            .query_map(params![repository_id, resource.as_str()], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?))
+            })
+            .attempt(what)?;
+        let mut sound = BTreeMap::new();
+        for row in rows {
+            let (key, bytes, stored_at, at): (String, i64, i64, i64) = row.attempt(what)?;
+            let stored_at = Timestamp::from_microsecond(stored_at).attempt(what)?;
+            let at = Timestamp::from_microsecond(at).attempt(what)?;
+            sound.insert(key.clone(), Sound { key, bytes: bytes as u64, stored_at, at });
+        }
+        Ok(sound)
+    }
+
+    /// Notes objects that were found sound.
+    pub fn note_sound(
+        &self,
+        repository_id: &str,
+        resource: &ResourceName,
+        sound: &[Sound],
+    ) -> Result<()> {
+        let insert = "insert or replace into soundness values (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.change(resource, insert, sound, |statement, one| {
+            let (bytes, stored_at) = (one.bytes as i64, one.stored_at.as_microsecond());
+            let at = one.at.as_microsecond();
+            let name = resource.as_str();
+            statement.execute(params![repository_id, name, one.key, bytes, stored_at, at])
+        })
+    }
+
+    /// Forgets objects that are gone, or not sound any more.
+    pub fn forget_sound(
+        &self,
+        repository_id: &str,
+        resource: &ResourceName,
+        keys: &[String],
+    ) -> Result<()> {
+        let delete = "delete from soundness where repository = ?1 and resource = ?2 and key = ?3";
+        self.change(resource, delete, keys, |statement, key| {
+            statement.execute(params![repository_id, resource.as_str(), key])
+        })
+    }
+
+    fn change<T>(
+        &self,
+        resource: &ResourceName,
+        sql: &str,
+        all: &[T],
+        run: impl Fn(&mut rusqlite::Statement<'_>, &T) -> rusqlite::Result<usize>,
+    ) -> Result<()> {
+        let what = || format!("note what was verified of {resource}");
+        let mut connection = self.lock();
+        let transaction = connection.transaction().attempt(what)?;
+        {
+            let mut statement = transaction.prepare(sql).attempt(what)?;
+            for one in all {
+                run(&mut statement, one).attempt(what)?;
+            }
+        }
+        transaction.commit().attempt(what)
+    }
+}

@@ -1,0 +1,174 @@
+//! The work that is done on a resource, each piece put together from its parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Parts, Protected, compression_level};
+use crate::adapters::programs;
+use crate::config::{self, Config, Resource};
+use crate::engines::postgres::cluster;
+use crate::engines::postgres::copy::CopyJob;
+use crate::engines::postgres::expire::Expiry;
+use crate::engines::postgres::restore::originals::NewTablespaces;
+use crate::engines::postgres::restore::recover::Tools;
+use crate::engines::postgres::restore::sources::Sources;
+use crate::engines::postgres::scrub::Scrub;
+use crate::engines::postgres::ship::{ShipState, Shipper};
+use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
+use crate::engines::progress::Progress;
+use crate::error::{Error, Kind, Result};
+use crate::model::Span;
+use crate::plan::retention::{Role, Terms};
+use crate::repository::manifest::ClusterFacts;
+use crate::repository::vault::WriteSettings;
+
+/// A snapshot waits for its log at least this long, and for two turns of a shipper elsewhere.
+const LOG_PATIENCE: Duration = Duration::from_secs(600);
+
+impl Parts {
+    /// What copying a resource works with.
+    ///
+    /// # Errors
+    /// Of kind `Config` if its policy names no repository for copies.
+    pub fn copy_job_of(&self, config: &Config, resource: &Resource) -> Result<CopyJob> {
+        let policy = config.policy_of(resource);
+        let Some((_, to)) = self.copies_of(config, resource)? else {
+            let what =
+                format!("the policy `{}` of `{}` copies nothing", policy.name, resource.name);
+            return Err(Error::new(Kind::Config, what)
+                .hint("Name the repository of the copies with `copy_to`."));
+        };
+        Ok(CopyJob {
+            from: self.open_repository(config, &resource.repository)?,
+            to,
+            resource: resource.name.clone(),
+            terms: Terms::of(policy, &config.daemon.timezone, Role::Main, true),
+            replicate: policy.replicate,
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            progress: Arc::new(Progress::default()),
+            workers: workers_of(resource),
+            write: write_settings(policy),
+        })
+    }
+
+    /// Ships the log of the registered cluster; the unfinished segment `every` so often.
+    pub fn shipper_of(&self, of: &Protected<'_>, cluster: &ClusterFacts, every: Span) -> Shipper {
+        let level = compression_level(of.policy);
+        Shipper {
+            archive: cluster::archive(&of.repository, &of.resource.name, cluster, level),
+            source: of.source.clone(),
+            clock: self.clock.clone(),
+            every: every.0,
+            state: watch::channel(ShipState::default()).0,
+        }
+    }
+
+    /// A snapshot to be taken; `full_read` reads every file, changed or not.
+    pub fn snapshot_job_of(&self, of: &Protected<'_>, full_read: bool) -> SnapshotJob {
+        let policy = of.policy;
+        SnapshotJob {
+            repository: of.repository.clone(),
+            source: of.source.clone(),
+            log: LogKeeper {
+                repository: of.repository.clone(),
+                source: of.source.clone(),
+                clock: self.clock.clone(),
+                compression_level: compression_level(policy),
+                patience: LOG_PATIENCE + policy.ship_every.0 * 2,
+            },
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            progress: Arc::new(Progress::default()),
+            workers: workers_of(of.resource),
+            chunk_bytes: policy.chunk.0 as usize,
+            write: write_settings(policy),
+            full_read_every: of.resource.full_read_every.0,
+            full_read,
+        }
+    }
+
+    /// What retention of a resource works with, in one of the repositories that hold it.
+    pub fn expiry_of(&self, config: &Config, resource: &Resource, role: Role) -> Result<Expiry> {
+        let policy = config.policy_of(resource);
+        let copies = self.copies_of(config, resource)?.map(|(_, copies)| copies);
+        let (repository, copies) = match (role, copies) {
+            (Role::Copies, Some(copies)) => (copies, None),
+            (_, copies) => (self.open_repository(config, &resource.repository)?, copies),
+        };
+        Ok(Expiry {
+            repository,
+            copies,
+            resource: resource.name.clone(),
+            terms: Terms::of(policy, &config.daemon.timezone, role, true),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            write: write_settings(policy),
+        })
+    }
+
+    /// What verification of a resource works with, in one of the repositories that hold it.
+    pub fn scrub_of(&self, config: &Config, resource: &Resource, role: Role) -> Result<Scrub> {
+        let policy = config.policy_of(resource);
+        let own = self.open_repository(config, &resource.repository);
+        let copies = self.copies_of(config, resource);
+        // The other one is for comparing and healing; this one is verified without it.
+        let (repository, other) = match role {
+            Role::Main | Role::Only => (own?, told(copies).flatten().map(|(_, copies)| copies)),
+            Role::Copies => match copies? {
+                Some((_, copies)) => (copies, told(own)),
+                None => (own?, None),
+            },
+        };
+        Ok(Scrub {
+            repository,
+            other,
+            resource: resource.name.clone(),
+            terms: Terms::of(policy, &config.daemon.timezone, role, true),
+            replicate: policy.replicate,
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            progress: Arc::new(Progress::default()),
+            workers: workers_of(resource),
+            write: write_settings(policy),
+        })
+    }
+
+    /// What restores and drills of a resource work with.
+    pub fn tools_of(&self, of: &Protected<'_>) -> Result<Tools> {
+        let registered = cluster::registered(&of.repository, &of.resource.name)?;
+        Ok(Tools {
+            new_tablespaces: NewTablespaces::Refused,
+            sources: Sources { first: of.repository.clone(), copies: of.copies.clone() },
+            clock: self.clock.clone(),
+            connector: self.connector.clone(),
+            launcher: self.launcher.clone(),
+            bin_dir: programs::find(of.postgres.bin_dir.as_deref(), registered.cluster.major())?,
+            workers: workers_of(of.resource),
+            progress: Arc::new(Progress::default()),
+        })
+    }
+}
+
+/// What can be done without, with a warning if it has to be.
+fn told<T>(opened: Result<T>) -> Option<T> {
+    let warn = |error: &Error| {
+        tracing::warn!(error = %error.chain(), "going on without the other repository");
+    };
+    opened.inspect_err(warn).ok()
+}
+
+fn workers_of(resource: &Resource) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    resource.workers.map_or(cores, |workers| workers as usize)
+}
+
+fn write_settings(policy: &config::Policy) -> WriteSettings {
+    WriteSettings {
+        pack_bytes: policy.pack.0 as usize,
+        compression_level: compression_level(policy),
+        ..WriteSettings::default()
+    }
+}
