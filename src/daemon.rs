@@ -33,10 +33,10 @@ use crate::plan::retention::{Role, Terms};
 use crate::ports::postgres::Connector;
 use crate::ports::server::Launcher;
 use crate::ports::{Clock, Entropy, Store};
-use crate::repository::Repository;
 use crate::repository::manifest::ClusterFacts;
 use crate::repository::seal::{Identities, Recipients};
 use crate::repository::vault::WriteSettings;
+use crate::repository::{Repository, retirement};
 
 /// A snapshot waits for its log at least this long, and for two turns of a shipper elsewhere.
 const LOG_PATIENCE: Duration = Duration::from_secs(600);
@@ -115,14 +115,19 @@ impl Parts {
         Ok(Conninfo::parse(conninfo, self.home.as_deref())?.user)
     }
 
-    /// The resource of that name with all that belongs to it.
+    /// The resource of that name with all that belongs to it, to store more of it.
+    ///
+    /// # Errors
+    /// Refused if it is retired; those of [`Parts::open_repository`].
     pub fn protected<'c>(&self, config: &'c Config, name: &str) -> Result<Protected<'c>> {
         let resource = resource_of(config, name)?;
+        let repository = self.open_repository(config, &resource.repository)?;
+        retirement::must_be_in_use(&repository, &resource.name)?;
         Ok(Protected {
             resource,
             policy: config.policy_of(resource),
             postgres: postgres_of(resource),
-            repository: self.open_repository(config, &resource.repository)?,
+            repository,
             copies: None,
             source: self.source_of(resource)?,
         })
@@ -191,7 +196,7 @@ impl Parts {
             from: self.open_repository(config, &resource.repository)?,
             to,
             resource: resource.name.clone(),
-            terms: Terms::of(policy, &config.daemon.timezone, Role::Main, true),
+            terms: Terms::of(policy, &config.daemon.timezone, Role::Main),
             replicate: policy.replicate,
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
@@ -249,7 +254,7 @@ impl Parts {
             repository,
             copies,
             resource: resource.name.clone(),
-            terms: Terms::of(policy, &config.daemon.timezone, role, true),
+            terms: Terms::of(policy, &config.daemon.timezone, role),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             write: write_settings(policy),

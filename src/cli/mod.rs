@@ -19,6 +19,7 @@ mod hold;
 mod init;
 mod list;
 mod prepare;
+mod resource;
 mod restore;
 mod retention;
 mod ship;
@@ -66,6 +67,7 @@ enum Verb {
     Restore(args::Restore),
     Retention(retention::Args),
     Hold(hold::Args),
+    Resource(resource::Args),
     Drill(drill::Args),
     Demo(demo::Args),
     Wal(wal::Args),
@@ -106,6 +108,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Restore(args) => block_on(restore::run(args, &context)),
         Verb::Retention(args) => retention::run(&args, &context),
         Verb::Hold(args) => hold::run(args, &context),
+        Verb::Resource(args) => resource::run(args, &context),
         Verb::Drill(args) => block_on(drill::run(args, &context)),
         Verb::Demo(args) => block_on(demo::run(args, &context)),
         Verb::Wal(args) => match wal::run(&args, &context) {

@@ -4,7 +4,7 @@
 //! `prepare` (what it needs), `ship` (log), `heartbeat` (what dates restored data), `protect` (both
 //! together, all the time), `tablespaces` (new ones call for a snapshot), `push` (log that the
 //! server hands over), `snapshot` (files), `restore`, `overview` (what came of it),
-//! `expire` (what has no place left).
+//! `expire` (what has no place left), `retire` (out of use, and back).
 
 pub mod cluster;
 pub mod copy;
@@ -15,6 +15,7 @@ pub mod prepare;
 pub mod protect;
 pub mod push;
 pub mod restore;
+pub mod retire;
 pub mod ship;
 pub mod snapshot;
 pub mod source;
