@@ -19,6 +19,7 @@ mod hold;
 mod init;
 mod list;
 mod prepare;
+mod resource;
 mod restore;
 mod retention;
 mod ship;
@@ -68,6 +69,7 @@ enum Verb {
     Retention(retention::Args),
     Verify(verify::Args),
     Hold(hold::Args),
+    Resource(resource::Args),
     Drill(drill::Args),
     Demo(demo::Args),
     Wal(wal::Args),
@@ -109,6 +111,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Retention(args) => retention::run(&args, &context),
         Verb::Verify(args) => block_on(verify::run(args, &context)),
         Verb::Hold(args) => hold::run(args, &context),
+        Verb::Resource(args) => resource::run(args, &context),
         Verb::Drill(args) => block_on(drill::run(args, &context)),
         Verb::Demo(args) => block_on(demo::run(args, &context)),
         Verb::Wal(args) => match wal::run(&args, &context) {

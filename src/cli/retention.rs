@@ -12,7 +12,7 @@ use crate::engines::postgres::expire::Applied;
 use crate::error::{Attempt, Error, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone, clean};
 use crate::model::{ByteSize, ResourceName};
-use crate::plan::retention::{RetentionPlan, Role, Ruling, Verdict};
+use crate::plan::retention::{Closing, RetentionPlan, Role, Ruling, Verdict};
 
 /// Show what stays and what goes, and why; remove it with --apply
 #[derive(Debug, clap::Args)]
@@ -106,11 +106,12 @@ fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
         text.push_str(&format!("never removed, being not understood: {count} keys, as {first}\n"));
     }
     text.push_str(&remains(plan));
+    text.push_str(&end(plan));
     for doubt in &plan.doubts {
         text.push_str(&format!("unusual: {doubt}\n"));
     }
     match &ruled.applied {
-        None if plan.removed().next().is_some() || leaving > 0 => {
+        None if plan.removed().next().is_some() || leaving > 0 || closes(plan) => {
             text.push_str("nothing was removed: this is the plan, --apply carries it out\n");
         }
         None => {}
@@ -139,6 +140,28 @@ fn remains(plan: &RetentionPlan) -> String {
     text
 }
 
+fn closes(plan: &RetentionPlan) -> bool {
+    matches!(&plan.closing, Closing::Due(leftovers) if !leftovers.is_empty())
+}
+
+/// What becomes of the rest, where the resource is retired.
+fn end(plan: &RetentionPlan) -> String {
+    match &plan.closing {
+        Closing::InUse => String::new(),
+        Closing::Waits(because) => format!(
+            "retired: records of gaps and clusters, histories and keys go when all data is gone: \
+             {}\n",
+            because.join("; ")
+        ),
+        Closing::Due(leftovers) if leftovers.is_empty() => {
+            "retired: nothing is left but the evidence\n".to_owned()
+        }
+        Closing::Due(leftovers) => {
+            format!("retired, and all data is gone: the last {} objects go\n", leftovers.len())
+        }
+    }
+}
+
 fn removed(applied: &Applied) -> String {
     let (snapshots, objects) = (applied.snapshots, applied.log_objects);
     let mut text = format!("removed: {snapshots} snapshots, {objects} objects of the log\n");
@@ -157,6 +180,10 @@ fn removed(applied: &Applied) -> String {
             pruned.packs_waiting
         ),
     });
+    if applied.leftovers > 0 {
+        let count = applied.leftovers;
+        text.push_str(&format!("removed: the last {count} objects; the evidence stays\n"));
+    }
     text
 }
 
@@ -214,7 +241,18 @@ fn value(ruled: &Ruled<'_>) -> Value {
         "strangers": plan.strangers,
         "unnamed_snapshots": plan.unnamed_snapshots,
         "overdue_packs": plan.overdue_packs,
+        "closing": closing(plan),
         "doubts": plan.doubts,
         "applied": ruled.applied,
     })
+}
+
+fn closing(plan: &RetentionPlan) -> Value {
+    match &plan.closing {
+        Closing::InUse => Value::Null,
+        Closing::Waits(because) => json!({ "due": false, "because": because, "objects": null }),
+        Closing::Due(leftovers) => {
+            json!({ "due": true, "because": [], "objects": leftovers.len() })
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::engines::postgres::snapshot::log::lock_name;
 use crate::error::{Attempt, Result};
 use crate::model::{ByteSize, Lsn, Span, SystemId};
 use crate::repository::manifest::ClusterFacts;
-use crate::repository::secrets;
+use crate::repository::{retirement, secrets};
 
 /// Ship the log and write heartbeats, until interrupted
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,10 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
     let protected = parts.protected(&config, &args.resource)?;
-    let _lock = protected.repository.store.lock(&lock_name(&protected.source))?;
+    let name = &protected.resource.name;
+    let _lock = protected.repository.store.lock(&lock_name(name))?;
+    // Asked again under the lock, without which nobody retires it.
+    retirement::must_be_in_use(&protected.repository, name)?;
     let cluster = register(&protected, &parts).await?;
     let protection = protection(&protected, &cluster, &parts, &config)?;
     let (stop, stopped) = watch::channel(false);

@@ -1,6 +1,7 @@
 //! `fenice status`: whether each resource is protected as promised; anything red ends with 3.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -8,13 +9,17 @@ use super::exit::Done;
 use super::list::local;
 use crate::catalog::Catalog;
 use crate::config::{Config, Resource};
-use crate::daemon::Parts;
+use crate::daemon::{self, Parts};
 use crate::engines::postgres::copy::{self, state::CopyState};
+use crate::engines::postgres::expire::{self, Outlook};
 use crate::engines::postgres::overview::{self, Overview};
 use crate::error::Result;
 use crate::evidence::plain::{Cell, Tone};
-use crate::plan::condition::{age, exposure, reds};
-use crate::plan::retention::{Role, Terms};
+use crate::plan::condition::{Seen, age, exposure, reds};
+use crate::plan::retention::{Role, Ruling, Terms};
+use crate::repository::Repository;
+use crate::repository::manifest::SnapshotManifest;
+use crate::repository::retirement::{self, Retirement};
 
 /// Tell whether every resource is protected as promised
 #[derive(Debug, clap::Args)]
@@ -26,6 +31,9 @@ struct Judged<'c> {
     seen: Overview,
     /// `None` where nothing is copied, or where it cannot be told, which is red.
     copies: Option<CopyState>,
+    retirement: Option<Retirement>,
+    /// What retention says of each repository, by its name; those that cannot be told are red.
+    outlooks: Vec<(&'c str, Outlook)>,
     reds: Vec<String>,
 }
 
@@ -57,41 +65,113 @@ pub(super) fn run(_: &Args, context: &Context) -> Result<Done> {
 /// What cannot be read is red, not an end of the answer: the other resources count too.
 fn judge<'c>(
     resource: &'c Resource,
-    config: &Config,
+    config: &'c Config,
     parts: &Parts,
     catalog: Option<&Catalog>,
     now: Timestamp,
 ) -> Judged<'c> {
-    let seen = parts
-        .open_repository(config, &resource.repository)
-        .and_then(|repository| overview::read(&repository, &resource.name, catalog));
-    let seen = match seen {
-        Ok(seen) => seen,
-        Err(error) => {
-            let reds = vec![format!("its state cannot be told: {}", error.chain())];
-            return Judged { resource, seen: Overview::default(), copies: None, reds };
-        }
+    let mut judged = Judged {
+        resource,
+        seen: Overview::default(),
+        copies: None,
+        retirement: None,
+        outlooks: Vec::new(),
+        reds: Vec::new(),
     };
-    let policy = config.policy_of(resource);
-    let mut reds = reds(&seen.seen(), policy.rpo, now);
-    let unread = seen.unread.iter();
-    reds.extend(unread.map(|one| format!("{} cannot be read: {}", one.key, one.because)));
-    let copies = parts.copies_of(config, resource).and_then(|copies| {
-        let Some((_, copies)) = copies else { return Ok(None) };
-        let terms = Terms::of(policy, &config.daemon.timezone, Role::Main, true);
-        let (name, replicate) = (&resource.name, policy.replicate);
-        copy::state::read(&copies, name, &seen, &terms, replicate, catalog, now).map(Some)
-    });
-    let copies = match copies {
-        Ok(copies) => copies,
-        Err(error) => {
-            reds.push(format!("its copies cannot be told: {}", error.chain()));
-            None
+    match judged.look(config, parts, catalog, now) {
+        Err(error) => judged.reds.push(format!("its state cannot be told: {}", error.chain())),
+        Ok(own) => match judged.look_at_copies(config, parts, catalog, now) {
+            Err(error) => judged.reds.push(format!("its copies cannot be told: {}", error.chain())),
+            Ok(copies) => {
+                if let Err(error) = judged.look_ahead(config, &own, copies.as_ref(), now) {
+                    let error = error.chain();
+                    judged.reds.push(format!("what retention keeps cannot be told: {error}"));
+                }
+            }
+        },
+    }
+    judged
+}
+
+impl<'c> Judged<'c> {
+    fn look(
+        &mut self,
+        config: &Config,
+        parts: &Parts,
+        catalog: Option<&Catalog>,
+        now: Timestamp,
+    ) -> Result<Repository> {
+        let own = parts.open_repository(config, &self.resource.repository)?;
+        self.seen = overview::read(&own, &self.resource.name, catalog)?;
+        self.retirement = retirement::in_force(&own, &self.resource.name)?;
+        let seen = Seen { retired: self.retirement.is_some(), ..self.seen.seen() };
+        self.reds.extend(reds(&seen, config.policy_of(self.resource).rpo, now));
+        let unread = self.seen.unread.iter();
+        let told = unread.map(|one| format!("{} cannot be read: {}", one.key, one.because));
+        self.reds.extend(told);
+        Ok(own)
+    }
+
+    fn look_at_copies(
+        &mut self,
+        config: &Config,
+        parts: &Parts,
+        catalog: Option<&Catalog>,
+        now: Timestamp,
+    ) -> Result<Option<Repository>> {
+        let Some((_, copies)) = parts.copies_of(config, self.resource)? else { return Ok(None) };
+        let policy = config.policy_of(self.resource);
+        let terms = Terms::of(policy, &config.daemon.timezone, Role::Main);
+        let (name, replicate) = (&self.resource.name, policy.replicate);
+        let state = copy::state::read(&copies, name, &self.seen, &terms, replicate, catalog, now)?;
+        let late = |id: &String| format!("snapshot {id} should have been copied by now");
+        self.reds.extend(state.late.iter().map(late));
+        self.copies = Some(state);
+        Ok(Some(copies))
+    }
+
+    /// What retention keeps beyond its date, and what it should have removed.
+    fn look_ahead(
+        &mut self,
+        config: &'c Config,
+        own: &Repository,
+        copies: Option<&Repository>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let policy = config.policy_of(self.resource);
+        let there = self.copies.as_ref().map(|state| &state.seen);
+        let copied: &[SnapshotManifest] = match there {
+            Some(seen) => &seen.snapshots,
+            None => &[],
+        };
+        for (name, role) in daemon::places(config, self.resource) {
+            let (repository, seen, copied) = match (role, copies, there) {
+                // Of copies there are no copies.
+                (Role::Copies, Some(copies), Some(there)) => (copies, there, &copied[..0]),
+                _ => (own, &self.seen, copied),
+            };
+            let terms = Terms::of(policy, &config.daemon.timezone, role);
+            let ahead =
+                expire::outlook(repository, &self.resource.name, seen, copied, &terms, now)?;
+            if ahead.retirement.is_some() != self.retirement.is_some() {
+                self.reds.push(format!(
+                    "`{name}` does not say the same of its retirement: retire or reinstate it again"
+                ));
+            }
+            self.reds.extend(ahead.plan.neglected().map(|ruling| {
+                format!("snapshot {} is still in `{name}`: does retention run?", ruling.id)
+            }));
+            self.outlooks.push((name, ahead));
         }
-    };
-    let late = copies.iter().flat_map(|copies| &copies.late);
-    reds.extend(late.map(|id| format!("snapshot {id} should have been copied by now")));
-    Judged { resource, seen, copies, reds }
+        Ok(())
+    }
+
+    /// Snapshots beyond their date, each with its repository.
+    fn overdue(&self) -> impl Iterator<Item = (&'c str, &Ruling)> {
+        self.outlooks.iter().flat_map(|(name, ahead)| {
+            ahead.plan.overdue().chain(ahead.plan.neglected()).map(move |ruling| (*name, ruling))
+        })
+    }
 }
 
 /// How many copies there are, and what would be left if the main repository were lost.
@@ -131,20 +211,84 @@ fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) ->
         [] => Cell::toned("as promised", Tone::Good),
         reds => Cell::toned(format!("RED: {}", reds.join("; ")), Tone::Bad),
     };
-    let mut facts = vec![
-        ("protection", verdict),
-        ("last snapshot", or_none(snapshot, "none")),
-        ("last proof", or_none(seen.last_proof().map(ago), "never proven by a drill")),
-        ("exposure", or_none(exposed, "cannot tell")),
-        ("recoverable since", or_none(window, "nothing is recoverable")),
-    ];
+    let mut facts = match &one.retirement {
+        Some(retired) => retired_facts(one, retired, verdict, zone),
+        None => vec![
+            ("protection", verdict),
+            ("last snapshot", or_none(snapshot, "none")),
+            ("last proof", or_none(seen.last_proof().map(ago), "never proven by a drill")),
+            ("exposure", or_none(exposed, "cannot tell")),
+            ("recoverable since", or_none(window, "nothing is recoverable")),
+        ],
+    };
     facts.extend(copies(one, config, now));
     if !seen.gaps.is_empty() {
         let text = format!("{} recorded; `fenice list` shows them", seen.gaps.len());
         facts.push(("gaps", Cell::plain(text)));
     }
+    facts.extend(one.overdue().map(|(name, ruling)| {
+        let (id, since) = (&ruling.id, local(ruling.leaves_at, zone));
+        let text = format!("{id} in `{name}` since {since}: {}", ruling.verdict);
+        ("overdue", Cell::toned(text, Tone::Warn))
+    }));
     let terminal = context.output.terminal;
     terminal.heading(one.resource.name.as_str()) + &terminal.facts(&facts)
+}
+
+/// What is told of a retired resource in the place of its protection.
+fn retired_facts(
+    one: &Judged<'_>,
+    retired: &Retirement,
+    verdict: Cell,
+    zone: &TimeZone,
+) -> Vec<(&'static str, Cell)> {
+    let at = local(retired.retired_at, zone);
+    let order = format!("{at} by {}: {}", retired.who, retired.why);
+    let mut facts = vec![("retired", Cell::plain(order))];
+    if !one.reds.is_empty() {
+        facts.push(("retention", verdict));
+    }
+    facts.extend(one.outlooks.iter().map(|(name, ahead)| {
+        let left = &ahead.remaining;
+        let text = match (left.snapshots + left.log_objects, left.leaves_by) {
+            _ if left.is_nothing() => "nothing is left but the evidence".to_owned(),
+            (0, _) => {
+                let others = left.leftovers;
+                format!("no snapshots, no log; {others} other objects, which go within days")
+            }
+            (_, by) => {
+                let by = by.map_or("a hold keeps them".to_owned(), |by| {
+                    format!("the last leaves by {}", by.to_zoned(zone.clone()).date())
+                });
+                let (snapshots, objects) = (left.snapshots, left.log_objects);
+                format!("{snapshots} snapshots, {objects} objects of the log; {by}")
+            }
+        };
+        ("left", Cell::plain(format!("`{name}`: {text}")))
+    }));
+    facts
+}
+
+fn retired_value(one: &Judged<'_>) -> Option<Value> {
+    let left = |(name, ahead): &(&str, Outlook)| {
+        json!({
+            "repository": name,
+            "snapshots": ahead.remaining.snapshots,
+            "log_objects": ahead.remaining.log_objects,
+            "other_objects": ahead.remaining.leftovers,
+            "leaves_by": ahead.remaining.leaves_by,
+            "held": ahead.remaining.held,
+        })
+    };
+    one.retirement.as_ref().map(|retired| {
+        json!({
+            "id": retired.id,
+            "retired_at": retired.retired_at,
+            "who": retired.who,
+            "why": retired.why,
+            "left": one.outlooks.iter().map(left).collect::<Vec<_>>(),
+        })
+    })
 }
 
 fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
@@ -159,6 +303,14 @@ fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
             "late": state.late,
             "holds_until": state.holds_until(),
             "rpo_without_main_seconds": state.rpo_without_main(now).map(|span| span.as_seconds()),
+        })
+    });
+    let overdue = one.overdue().map(|(name, ruling)| {
+        json!({
+            "repository": name,
+            "id": ruling.id,
+            "since": ruling.leaves_at,
+            "because": ruling.verdict.to_string(),
         })
     });
     json!({
@@ -176,5 +328,7 @@ fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
         "gaps": seen.gaps.len(),
         "trouble": seen.shipping.as_ref().and_then(|shipping| shipping.trouble.as_ref()),
         "copies": copies,
+        "retired": retired_value(one),
+        "overdue": overdue.collect::<Vec<_>>(),
     })
 }

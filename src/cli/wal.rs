@@ -18,6 +18,7 @@ use crate::engines::postgres::{cluster, push};
 use crate::error::{Error, Result};
 use crate::model::Timeline;
 use crate::ports::store::Put;
+use crate::repository::retirement;
 
 /// Take over or hand back files of the log, for PostgreSQL itself
 #[derive(Debug, clap::Args)]
@@ -108,6 +109,7 @@ fn run_push(args: &PushArgs, context: &Context) -> Result<Done> {
     let parts = context.parts()?;
     let resource = named_or_only(&config, args.resource.as_deref())?;
     let repository = parts.open_repository(&config, &resource.repository)?;
+    retirement::must_be_in_use(&repository, &resource.name)?;
     let registered = cluster::registered(&repository, &resource.name)?;
     let level = daemon::compression_level(config.policy_of(resource));
     let archive = cluster::archive(&repository, &resource.name, &registered.cluster, level);

@@ -23,8 +23,8 @@ use crate::plan::retention::Role;
 use crate::ports::postgres::Connector;
 use crate::ports::server::Launcher;
 use crate::ports::{Clock, Entropy, Store};
-use crate::repository::Repository;
 use crate::repository::seal::{Identities, Recipients};
+use crate::repository::{Repository, retirement};
 
 const CATALOG: &str = "catalog.sqlite";
 
@@ -100,14 +100,19 @@ impl Parts {
         Ok(Conninfo::parse(conninfo, self.home.as_deref())?.user)
     }
 
-    /// The resource of that name with all that belongs to it.
+    /// The resource of that name with all that belongs to it, to store more of it.
+    ///
+    /// # Errors
+    /// Refused if it is retired; those of [`Parts::open_repository`].
     pub fn protected<'c>(&self, config: &'c Config, name: &str) -> Result<Protected<'c>> {
         let resource = resource_of(config, name)?;
+        let repository = self.open_repository(config, &resource.repository)?;
+        retirement::must_be_in_use(&repository, &resource.name)?;
         Ok(Protected {
             resource,
             policy: config.policy_of(resource),
             postgres: postgres_of(resource),
-            repository: self.open_repository(config, &resource.repository)?,
+            repository,
             copies: None,
             source: self.source_of(resource)?,
         })

@@ -26,6 +26,8 @@ pub struct Seen {
     pub trouble: Option<String>,
     /// When the newest gap in the log was recorded, and how much is missing.
     pub gap: Option<(Timestamp, u64)>,
+    /// It is out of use: nothing new is stored of it, and what there is leaves in time.
+    pub retired: bool,
 }
 
 /// How much of the newest data a loss of the source would cost now; `None` if it cannot be told.
@@ -38,9 +40,13 @@ pub fn age(at: Timestamp, now: Timestamp) -> Span {
     Span(Duration::try_from(now.duration_since(at)).unwrap_or_default())
 }
 
-/// Everything that is not as promised; empty is green.
+/// Everything that is not as promised; empty is green. Nothing of this is promised of a retired
+/// resource.
 pub fn reds(seen: &Seen, rpo: Span, now: Timestamp) -> Vec<String> {
     let mut reds = Vec::new();
+    if seen.retired {
+        return reds;
+    }
     match seen.snapshot_at.map(|at| (at, age(at, now))) {
         None => reds.push("there is no snapshot".to_owned()),
         Some((_, age)) if age > SNAPSHOT_AGE_MAX => {
@@ -111,6 +117,8 @@ mod tests {
             spoil(&mut seen);
             let reds = reds(&seen, RPO, at(11));
             assert!(reds.iter().any(|red| red.contains(word)), "{word}: {reds:?}");
+            let retired = Seen { retired: true, ..seen };
+            assert!(super::reds(&retired, RPO, at(11)).is_empty(), "{word}");
         }
     }
 

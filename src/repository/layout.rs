@@ -10,13 +10,13 @@ use crate::model::{Extent, ResourceName, SegmentSize, SystemId, Timeline};
 /// Format, repository id, public recipients: the only clear text.
 pub const FORMAT: &str = "fenice.json";
 
+/// Prefix of [`secret`].
+pub const SECRETS: &str = "keys/";
+
 /// A secret sealed to the recovery recipients.
 pub fn secret(name: &str) -> String {
     format!("{SECRETS}{name}.age")
 }
-
-/// Prefix of [`secret`].
-pub const SECRETS: &str = "keys/";
 
 /// The name within [`secret`]'s key.
 pub fn secret_name(key: &str) -> Option<&str> {
@@ -33,6 +33,16 @@ pub fn vault(resource: &ResourceName, epoch: u32) -> String {
     match epoch {
         1 => format!("postgres/{resource}/vault/"),
         later => format!("postgres/{resource}/vault-{later}/"),
+    }
+}
+
+/// What follows [`vault`] in a key, of whatever epoch; `None` for keys of no vault of `of`.
+pub fn within_vault<'k>(of: &ResourceName, key: &'k str) -> Option<&'k str> {
+    let (folder, path) = key.strip_prefix(resource(of).as_str())?.split_once('/')?;
+    let later = |epoch: &str| epoch.parse::<u32>().is_ok_and(|epoch| epoch > 1);
+    match folder.strip_prefix("vault")? {
+        "" => Some(path),
+        suffix => suffix.strip_prefix('-').is_some_and(later).then_some(path),
     }
 }
 
@@ -152,6 +162,26 @@ pub fn hold_release(resource: &ResourceName, id: &str) -> String {
     format!("{}{id}.json.age", hold_releases(resource))
 }
 
+/// Prefix of the orders that took a resource out of use.
+pub fn retirements(resource: &ResourceName) -> String {
+    format!("postgres/{resource}/retirements/given/")
+}
+
+/// An order that took a resource out of use.
+pub fn retirement(resource: &ResourceName, id: &str) -> String {
+    format!("{}{id}.json.age", retirements(resource))
+}
+
+/// Prefix of the ends of such orders.
+pub fn reinstatements(resource: &ResourceName) -> String {
+    format!("postgres/{resource}/retirements/ended/")
+}
+
+/// The end of the order `id`: the resource is in use again.
+pub fn reinstatement(resource: &ResourceName, id: &str) -> String {
+    format!("{}{id}.json.age", reinstatements(resource))
+}
+
 /// Prefix of [`pin`].
 pub const PINS: &str = "pins/";
 
@@ -187,6 +217,23 @@ mod tests {
         let name = wal_file_name(&key).unwrap();
         assert_eq!(part_range(name), Some(("000000020000000000000005", 0x10, 0xABCD)));
         assert_eq!(part_range("000000020000000000000005.00000010-00000010"), None);
+    }
+
+    #[test]
+    fn vaults_of_every_epoch_are_known_by_their_keys() {
+        let of: ResourceName = "registro".parse().unwrap();
+        for (key, path) in [
+            (vault(&of, 1) + "config", Some("config")),
+            (vault(&of, 12) + "data/ab/abc", Some("data/ab/abc")),
+            ("postgres/registro/vault-1/config".to_owned(), None),
+            ("postgres/registro/vaults/config".to_owned(), None),
+            ("postgres/registro-2/vault/config".to_owned(), None),
+            (snapshot(&of, "vault"), None),
+        ] {
+            assert_eq!(within_vault(&of, &key), path, "{key}");
+        }
+        assert_eq!(secret_name(&secret("postgres.registro.x")), Some("postgres.registro.x"));
+        assert_eq!(secret_name("keys/notes.txt"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod listing;
 pub mod manifest;
 pub mod pin;
+pub mod retirement;
 pub mod seal;
 pub mod secrets;
 pub mod vault;

@@ -50,6 +50,12 @@ pub fn vault_password(resource: &crate::model::ResourceName, epoch: u32) -> Stri
     format!("postgres.{resource}.vault-{epoch}")
 }
 
+/// Whether `name` is that of the password of a vault of the resource, of whatever epoch.
+pub fn is_vault_password(resource: &crate::model::ResourceName, name: &str) -> bool {
+    let epoch = name.rsplit('-').next().and_then(|epoch| epoch.parse().ok());
+    epoch.is_some_and(|epoch| name == vault_password(resource, epoch))
+}
+
 /// Name of the key that authenticates a cluster's heartbeats.
 pub fn heartbeat_key(resource: &crate::model::ResourceName) -> String {
     format!("postgres.{resource}.heartbeat")

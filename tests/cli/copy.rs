@@ -7,7 +7,7 @@ use super::rig::{Place, RESOURCE};
 use crate::support::{Cluster, Home, stop_postmaster};
 
 /// Protects `cluster` and copies into a second repository.
-fn place(cluster: &Cluster) -> (Place, Home) {
+pub fn place(cluster: &Cluster) -> (Place, Home) {
     let place = Place::for_cluster(cluster);
     place.configure(&cluster.conninfo(), &cluster.data_dir(), "copy_to = \"offsite\"");
     fs::create_dir(place.path("far")).unwrap();

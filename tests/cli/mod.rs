@@ -8,5 +8,6 @@ mod drill; // rehearsals that pass, and that must not
 mod protect; // init, prepare, ship, snapshot, list, status
 mod refuse; // what must not be done, and the exit codes that say so
 mod retention; // what goes and why, and orders to keep it
+mod retire; // out of use, and back
 mod verify; // damage named, and healed
 mod wal; // push and fetch, and every way a fetch ends

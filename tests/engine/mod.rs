@@ -22,6 +22,7 @@ mod instants;
 mod isolation;
 mod kills; // the real binary, killed at seeded instants
 mod real_data;
+mod retire; // a retired resource leaves nothing but the evidence
 mod standby;
 mod stream;
 mod survival;

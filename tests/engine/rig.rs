@@ -197,7 +197,7 @@ impl Rig {
         let (stop, stopped) = watch::channel(false);
         let state = shipper.state.subscribe();
         // As `fenice ship` does: a snapshot then waits for this shipper instead of being one.
-        let lock = self.repository.store.lock(&lock_name(source)).unwrap();
+        let lock = self.repository.store.lock(&lock_name(&source.resource)).unwrap();
         let task = self.runtime.spawn(async move {
             let _lock = lock;
             shipper.run(Until::Stopped, stopped).await

@@ -5,7 +5,7 @@
 //! together, all the time), `tablespaces` (new ones call for a snapshot), `push` (log that the
 //! server hands over), `snapshot` (files), `restore`, `overview` (what came of it),
 //! `copy` (a second repository), `scrub` (is it still what was stored), `expire` (what has no
-//! place left).
+//! place left), `retire` (out of use, and back).
 
 pub mod cluster;
 pub mod copy;
@@ -16,6 +16,7 @@ pub mod prepare;
 pub mod protect;
 pub mod push;
 pub mod restore;
+pub mod retire;
 pub mod scrub;
 pub mod ship;
 pub mod snapshot;

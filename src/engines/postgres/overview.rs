@@ -115,6 +115,7 @@ impl Overview {
             heartbeat_at: self.heartbeat_at,
             trouble: self.shipping.as_ref().and_then(|shipping| shipping.trouble.clone()),
             gap: gap.map(|gap| (gap.recorded_at, gap.to.since(gap.from))),
+            retired: false,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::closing::{Closing, LeftoverKind};
 use super::facts::{RetentionFacts, Role, Scope, StoredSnapshot, Terms};
 use super::plan::RetentionPlan;
 use crate::model::{Lsn, Timeline, WalInventory};
@@ -32,6 +33,7 @@ pub fn check(plan: &RetentionPlan, facts: &RetentionFacts, terms: &Terms) -> Vec
     }
     guards_of_active(plan, facts, terms, &removed, &mut wrong);
     unread_log(plan, facts, terms, &mut wrong);
+    end(plan, facts, terms, &mut wrong);
     let gone: BTreeSet<&str> =
         plan.log.iter().filter(|ruling| !ruling.stays).map(|ruling| ruling.key.as_str()).collect();
     if !gone.is_empty() && untouchable(plan, facts) {
@@ -95,6 +97,19 @@ fn unread_log(
             // Whether it is ruled on at all is asked elsewhere.
             Some(_) | None => {}
         }
+    }
+}
+
+/// What tells of data, or opens it, goes after all data, and of no resource in use.
+fn end(plan: &RetentionPlan, facts: &RetentionFacts, terms: &Terms, wrong: &mut Vec<String>) {
+    let Closing::Due(leaving) = &plan.closing else { return };
+    if terms.active || facts.retired_at.is_none() {
+        wrong.push("the resource would be closed although it is in use".to_owned());
+    }
+    let is_there = !plan.snapshots.is_empty() || !plan.log.is_empty();
+    let leaves = leaving.iter().any(|leftover| leftover.kind == LeftoverKind::Data);
+    if is_there || leaves || untouchable(plan, facts) {
+        wrong.push("the resource would be closed although data of it is there".to_owned());
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
+use super::closing::Leftover;
 use crate::config::Policy;
 use crate::model::{Span, WalInventory};
 use crate::plan::facts::SnapshotFact;
@@ -39,8 +40,8 @@ pub enum Role {
 }
 
 impl Terms {
-    /// The terms of a policy.
-    pub fn of(policy: &Policy, zone: &TimeZone, role: Role, active: bool) -> Terms {
+    /// The terms of a policy, for a resource in use.
+    pub fn of(policy: &Policy, zone: &TimeZone, role: Role) -> Terms {
         Terms {
             daily: policy.daily,
             weekly_extra: policy.weekly_extra,
@@ -48,8 +49,13 @@ impl Terms {
             zone: zone.clone(),
             keep_min: policy.keep_min,
             role,
-            active,
+            active: true,
         }
+    }
+
+    /// The same, with what `facts` say of the resource: a retired one is not active.
+    pub fn given(&self, facts: &RetentionFacts) -> Terms {
+        Terms { active: self.active && facts.retired_at.is_none(), ..self.clone() }
     }
 
     /// Where the window begins that reaches to `now`.
@@ -158,6 +164,10 @@ pub struct RetentionFacts {
     /// Keys beside those logs, of clusters that are not registered: not ours to judge.
     pub unclaimed: Vec<String>,
     pub remains: Remains,
+    /// Since when the resource is retired; `None` for one in use.
+    pub retired_at: Option<Timestamp>,
+    /// Of a retired resource, what else lies in its repository, but for the evidence.
+    pub leftovers: Vec<Leftover>,
 }
 
 impl RetentionFacts {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::closing::{Closing, closing};
 use super::facts::{RetentionFacts, Role, StoredSnapshot, Terms, on};
 use super::guards::{self, Guard, Newest};
 use super::{log, rules};
@@ -74,6 +75,8 @@ pub struct RetentionPlan {
     pub unnamed_snapshots: u64,
     /// Packs that were marked for deletion and ought to be gone.
     pub overdue_packs: u64,
+    /// What becomes of everything else, if the resource is retired.
+    pub closing: Closing,
     /// What makes this plan unusual: it needs a second look by a person.
     pub doubts: Vec<String>,
 }
@@ -96,6 +99,13 @@ impl RetentionPlan {
 
     pub fn overdue(&self) -> impl Iterator<Item = &Ruling> {
         self.snapshots.iter().filter(|ruling| ruling.is_overdue())
+    }
+
+    /// Snapshots that nothing keeps and that are still there, more than two days beyond the
+    /// horizon: retention did not run. Before that it may have been the anchor's part that ended
+    /// only now.
+    pub fn neglected(&self) -> impl Iterator<Item = &Ruling> {
+        self.removed().filter(move |ruling| on(ruling.stopped_at, DELETION_LIMIT) < self.horizon)
     }
 }
 
@@ -141,6 +151,7 @@ pub fn plan(facts: &RetentionFacts, terms: &Terms, now: Timestamp) -> RetentionP
         strangers: log::strangers(facts),
         unnamed_snapshots: facts.remains.unnamed_snapshots,
         overdue_packs: facts.remains.packs_marked_at.iter().filter(is_overdue).count() as u64,
+        closing: closing(facts, now),
         doubts,
     }
 }

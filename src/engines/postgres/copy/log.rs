@@ -11,7 +11,7 @@ use crate::plan::recovery::RecoveryPlan;
 use crate::ports::store::{Lock, Put};
 use crate::repository::manifest;
 use crate::repository::wal::WalArchive;
-use crate::repository::{hold, layout, secrets};
+use crate::repository::{hold, layout, retirement, secrets};
 
 use super::super::restore::facts::Stored;
 use super::job::CopyJob;
@@ -24,7 +24,7 @@ pub(super) struct LogCopied {
 }
 
 /// Registers the clusters in the repository of copies as they are in the main one, and brings
-/// orders to keep things and the key that authenticates heartbeats.
+/// orders to keep or retire things and the key that authenticates heartbeats.
 ///
 /// # Errors
 /// Refused if another cluster, or another key, is there under the same name.
@@ -46,7 +46,8 @@ pub(super) fn introduce(job: &CopyJob) -> Result<()> {
         let key = layout::cluster(&job.resource, cluster.cluster.system_id);
         manifest::create(&job.to, &key, &cluster)?;
     }
-    hold::bring(&job.from, &job.to, &job.resource)
+    hold::bring(&job.from, &job.to, &job.resource)?;
+    retirement::bring(&job.from, &job.to, &job.resource).map(drop)
 }
 
 fn differs(job: &CopyJob, key: &str) -> Error {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::error::{Attempt, Error, Result};
 use crate::model::ResourceName;
 use crate::plan::retention::check::check;
-use crate::plan::retention::{RetentionPlan, Terms, plan};
+use crate::plan::retention::{Closing, RetentionPlan, Terms, plan};
 use crate::ports::store::{Lock, Put};
 use crate::ports::{Clock, Entropy};
 use crate::repository::vault::prune::{Pruned, Pruning};
@@ -45,6 +45,8 @@ pub struct Applied {
     pub log_objects: u64,
     /// `None` while somebody reads, or where anybody arrived: then nothing is pruned.
     pub vault: Option<Pruned>,
+    /// Of a retired resource of which no data is left: all the rest, but for the evidence.
+    pub leftovers: u64,
     /// Readers and holds that came after the plan was made. With any, no log is removed either.
     pub arrived: Vec<String>,
     /// Snapshots that would have left, and are there again for whoever arrived.
@@ -70,7 +72,8 @@ impl Expiry {
     /// # Errors
     /// Refused if the checker finds the plan unsafe, or if it is unusual and not confirmed;
     /// `Busy` while a snapshot is being taken. Refused as well if a hold is given while manifests
-    /// are being removed: it ends then, with what the hold names put back.
+    /// are being removed: it ends then, with what the hold names put back. A resource cannot be
+    /// reinstated meanwhile: that takes the same lock.
     pub fn apply(&self, confirmed: bool) -> Result<(RetentionPlan, Applied)> {
         let lock = vaults::lock(&self.repository, &self.resource)?;
         let (known, planned) = self.read()?;
@@ -94,8 +97,12 @@ impl Expiry {
                 vault = Some(self.prune(known.vault.as_ref(), &keep, lock.as_ref())?);
             }
         }
+        let leftovers = match known.retirement.is_some() && arrived.is_empty() {
+            true => self.close(lock.as_ref())?,
+            false => 0,
+        };
         let arrived = arrived.told();
-        Ok((planned, Applied { snapshots, log_objects, vault, arrived, put_back }))
+        Ok((planned, Applied { snapshots, log_objects, vault, leftovers, arrived, put_back }))
     }
 
     /// Removes the manifests of what leaves. A hold is an order: each is asked for last thing.
@@ -139,8 +146,9 @@ impl Expiry {
     fn read(&self) -> Result<(Known, RetentionPlan)> {
         let now = self.clock.now();
         let known = facts::read(&self.repository, self.copies.as_ref(), &self.resource, now)?;
-        let planned = plan(&known.facts, &self.terms, now);
-        let wrong = check(&planned, &known.facts, &self.terms);
+        let terms = self.terms.given(&known.facts);
+        let planned = plan(&known.facts, &terms, now);
+        let wrong = check(&planned, &known.facts, &terms);
         match wrong.is_empty() {
             true => Ok((known, planned)),
             false => {
@@ -161,6 +169,18 @@ impl Expiry {
             }
         }
         Ok(leaving.len() as u64)
+    }
+
+    /// Removes what is left of a retired resource once its data is gone, by facts read anew: the
+    /// log and the vault have just been cleared. Whatever a kill leaves, the next run finds.
+    fn close(&self, lock: &dyn Lock) -> Result<u64> {
+        let (_, planned) = self.read()?;
+        let Closing::Due(leftovers) = planned.closing else { return Ok(0) };
+        for leftover in &leftovers {
+            lock.check()?;
+            self.repository.store.remove(&leftover.key)?;
+        }
+        Ok(leftovers.len() as u64)
     }
 
     fn prune(&self, vault: Option<&Vault>, keep: &BTreeSet<Id>, lock: &dyn Lock) -> Result<Pruned> {

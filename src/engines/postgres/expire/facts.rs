@@ -10,11 +10,13 @@ use crate::plan::retention::{Copied, Hold, Pin, Remains, RetentionFacts, Scope, 
 use crate::ports::store::Entry;
 use crate::repository::hold::{self, HoldRecord};
 use crate::repository::manifest::{self, SnapshotManifest};
+use crate::repository::retirement::{self, Retirement};
 use crate::repository::vault::{Id, Vault};
 use crate::repository::{Repository, layout, pin};
 
 use super::super::restore::facts::snapshot_fact;
 use super::super::{cluster, overview, vaults};
+use super::leftovers;
 
 const COMPRESSION_FOR_READING: i32 = 3;
 
@@ -24,6 +26,8 @@ pub struct Known {
     pub manifests: Vec<SnapshotManifest>,
     /// Ids of every hold ever given, in force or not.
     pub holds: BTreeSet<String>,
+    /// The order by which the resource is out of use.
+    pub retirement: Option<Retirement>,
     /// `None` if there is none yet.
     pub vault: Option<Vault>,
 }
@@ -38,19 +42,47 @@ pub fn read(
 ) -> Result<Known> {
     let manifests = manifest::snapshots(repository, resource)?;
     let proofs = overview::proofs(repository, resource)?;
+    let copies = match copies {
+        Some(copies) => manifest::snapshots(copies, resource)?,
+        None => Vec::new(),
+    };
+    let mut known = without_vault(repository, resource, manifests, &proofs, &copies, now)?;
+    known.vault = vaults::open_if_there(repository, resource)?;
+    if let Some(vault) = &known.vault {
+        let unnamed_snapshots = vault.count_unnamed(&vault_ids(&known.manifests)?)?;
+        known.facts.remains =
+            Remains { unnamed_snapshots, packs_marked_at: vault.packs_marked_at()? };
+    }
+    Ok(known)
+}
+
+/// The same of manifests that were read before, without opening the vault: what it holds for
+/// nobody is not known then.
+pub(super) fn without_vault(
+    repository: &Repository,
+    resource: &ResourceName,
+    manifests: Vec<SnapshotManifest>,
+    proofs: &BTreeMap<String, Timestamp>,
+    copies: &[SnapshotManifest],
+    now: Timestamp,
+) -> Result<Known> {
     let mut facts = RetentionFacts {
-        snapshots: manifests.iter().map(|manifest| stored(manifest, &proofs)).collect(),
+        snapshots: manifests.iter().map(|manifest| stored(manifest, proofs)).collect(),
+        copies: copies.iter().map(copied).collect(),
         ..RetentionFacts::default()
     };
     let clusters = manifest::clusters(repository, resource)?;
     let mut listed = repository.store.list(&layout::wals(resource))?;
+    let mut histories = Vec::new();
     for known in clusters {
         let archive =
             cluster::archive(repository, resource, &known.cluster, COMPRESSION_FOR_READING);
         let prefix = layout::wal(resource, archive.system_id);
         let is_own = |entry: &Entry| entry.key.starts_with(&prefix);
         let (own, rest): (Vec<Entry>, Vec<Entry>) = listed.into_iter().partition(is_own);
-        facts.logs.push(archive.inventory_of(&own)?);
+        let log = archive.inventory_of(&own)?;
+        histories.extend(log.histories.keys().map(|timeline| archive.history_key(*timeline)));
+        facts.logs.push(log);
         listed = rest;
     }
     facts.unclaimed = listed.into_iter().map(|entry| entry.key).collect();
@@ -58,15 +90,12 @@ pub fn read(
     let holds = given.iter().map(|record| record.hold.id.clone()).collect();
     facts.holds = given.into_iter().filter(|held| held.is_in_force(now)).map(in_force).collect();
     facts.pins = pins(repository, resource, now)?;
-    let vault = vaults::open_if_there(repository, resource)?;
-    if let Some(vault) = &vault {
-        let unnamed_snapshots = vault.count_unnamed(&vault_ids(&manifests)?)?;
-        facts.remains = Remains { unnamed_snapshots, packs_marked_at: vault.packs_marked_at()? };
+    let retirement = retirement::in_force(repository, resource)?;
+    if let Some(retired) = &retirement {
+        facts.retired_at = Some(retired.retired_at);
+        facts.leftovers = leftovers::list(repository, resource, histories)?;
     }
-    if let Some(copies) = copies {
-        facts.copies = manifest::snapshots(copies, resource)?.iter().map(copied).collect();
-    }
-    Ok(Known { facts, manifests, holds, vault })
+    Ok(Known { facts, manifests, holds, retirement, vault: None })
 }
 
 /// The vault's ids of these snapshots.

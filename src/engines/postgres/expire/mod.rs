@@ -4,11 +4,15 @@
 //! The order that survives a kill: a snapshot's manifest first, then log, then what the vault holds
 //! for nobody. Whatever is left half done, the next run finds from the repository alone. Between
 //! the manifests and the rest, readers and holds that came meanwhile are asked for: who saw a
-//! snapshot that leaves has pinned it by then, or will not find it any more.
+//! snapshot that leaves has pinned it by then, or will not find it any more. What else lies there
+//! of a retired resource goes last, once no data is left (`leftovers`).
 
 mod apply;
 mod arrived;
 pub(super) mod facts;
+mod leftovers;
+mod outlook;
 
 pub use apply::{Applied, Expiry};
 pub use facts::{Known, read};
+pub use outlook::{Outlook, outlook};

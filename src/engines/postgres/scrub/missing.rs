@@ -46,6 +46,8 @@ impl Scrub {
             layout::clusters(&self.resource),
             layout::holds(&self.resource),
             layout::hold_releases(&self.resource),
+            layout::retirements(&self.resource),
+            layout::reinstatements(&self.resource),
         ];
         let is_record = |entry: &&Entry| records.iter().any(|of| entry.key.starts_with(of));
         let records = theirs.iter().filter(is_record).filter(|e| !here.contains(e.key.as_str()));

@@ -14,7 +14,7 @@ use crate::ports::{Clock, Entropy};
 use crate::repository::manifest::{self, Method, SnapshotManifest, VaultRef};
 use crate::repository::vault::commit::{Committed, Promise};
 use crate::repository::vault::{About, Index, Vault, VaultWriter, WriteSettings};
-use crate::repository::{Repository, layout};
+use crate::repository::{Repository, layout, retirement};
 
 use super::super::cluster;
 use super::super::source::{Reached, Source};
@@ -77,9 +77,13 @@ impl SnapshotJob {
     }
 
     /// Opens the vault for writing, making it the first time; adopts what a killed run left.
+    ///
+    /// # Errors
+    /// `Busy` while another writes to it; refused if the resource is retired.
     pub fn open_vault(&self) -> Result<OpenVault> {
         let (repository, resource) = (&self.repository, &self.source.resource);
         let lock = vaults::lock(repository, resource)?;
+        retirement::must_be_in_use(repository, resource)?;
         let now = self.clock.now();
         let vault = vaults::open_or_make(repository, resource, now, self.entropy.as_ref())?;
         let mut index = vault.load_index()?;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::engines::blocking::blocking;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Lsn, Timeline};
+use crate::model::{Lsn, ResourceName, Timeline};
 use crate::ports::Clock;
 use crate::repository::Repository;
 
@@ -32,9 +32,9 @@ pub struct LogKeeper {
     pub patience: Duration,
 }
 
-/// The name of the lock that a shipper of `source` holds.
-pub fn lock_name(source: &Source) -> String {
-    format!("postgres/{}/wal", source.resource)
+/// The name of the lock that a shipper of `resource` holds.
+pub fn lock_name(resource: &ResourceName) -> String {
+    format!("postgres/{resource}/wal")
 }
 
 impl LogKeeper {
@@ -93,7 +93,7 @@ impl LogKeeper {
     }
 
     async fn ship_until(&self, to: Lsn, deadline: Instant) -> Result<()> {
-        let _lock = self.repository.store.lock(&lock_name(&self.source))?;
+        let _lock = self.repository.store.lock(&lock_name(&self.source.resource))?;
         let registered = {
             let (repository, resource) = (self.repository.clone(), self.source.resource.clone());
             blocking(move || cluster::registered(&repository, &resource)).await?
