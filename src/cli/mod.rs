@@ -17,6 +17,7 @@ mod demo;
 pub(crate) mod drill;
 mod hold;
 mod init;
+mod keys;
 mod list;
 mod prepare;
 mod restore;
@@ -66,6 +67,7 @@ enum Verb {
     Restore(args::Restore),
     Retention(retention::Args),
     Hold(hold::Args),
+    Keys(keys::Args),
     Drill(drill::Args),
     Demo(demo::Args),
     Wal(wal::Args),
@@ -106,6 +108,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Restore(args) => block_on(restore::run(args, &context)),
         Verb::Retention(args) => retention::run(&args, &context),
         Verb::Hold(args) => hold::run(args, &context),
+        Verb::Keys(args) => keys::run(args, &context),
         Verb::Drill(args) => block_on(drill::run(args, &context)),
         Verb::Demo(args) => block_on(demo::run(args, &context)),
         Verb::Wal(args) => match wal::run(&args, &context) {
