@@ -61,7 +61,7 @@ fn what_another_replaced_meanwhile_is_not_overwritten() {
 }
 
 #[test]
-fn a_replacement_whose_answer_got_lost_is_found_to_be_ours() {
+fn a_replacement_is_done_once_the_network_is_back() {
     let bucket = Bucket::new();
     let proxy = Arc::new(Proxy::to(bucket.port));
     let store = bucket.through(&proxy).store_below("far");

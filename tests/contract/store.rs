@@ -102,7 +102,7 @@ fn an_object_is_replaced_by_what_is_made_of_it_and_stays_as_old() {
         let before = store.list("a/").unwrap();
         // Longer than a store's clock needs to tick.
         thread::sleep(Duration::from_millis(1_100));
-        for (was, is) in [("first", "second, longer"), ("second, longer", "")] {
+        for (was, is) in [("first", "second, longer"), ("second, longer", "3")] {
             let replaced = store.replace("a/b/one", &mut |found| {
                 assert_eq!(found, was.as_bytes());
                 Ok(is.as_bytes().to_vec())

@@ -52,7 +52,8 @@ impl Change {
     /// identities at hand, which have to open what is sealed anew.
     ///
     /// # Errors
-    /// Refused if nobody would be left, if `own` would open nothing, or if one of `own` would go.
+    /// Refused if nobody would be left, if one of `own` would go, or if none of `own` opens both
+    /// what is there and what it becomes.
     pub fn of(&self, present: &[String], own: &[String]) -> Result<Vec<String>> {
         let mut after: BTreeSet<&String> = present.iter().collect();
         match self {
@@ -74,8 +75,10 @@ impl Change {
                 }
             }
         }
-        if !own.iter().any(|own| after.contains(own)) {
-            return Err(Error::refused("the identity configured here would open nothing then")
+        if !own.iter().any(|own| present.contains(own) && after.contains(own)) {
+            let what = "the identity configured here does not open what is there, or not what it \
+                        becomes";
+            return Err(Error::refused(what)
                 .because(format!("its recipient is {}", own.join(", ")))
                 .hint(OTHER_IDENTITY));
         }
@@ -226,10 +229,11 @@ mod tests {
     fn recipients_after_a_change() {
         let add = |who: &str| Change::Add(who.to_owned());
         let remove = |who: &str| Change::Remove(who.to_owned());
-        let cases: [(Change, &[&str], &[&str], Option<&[&str]>); 8] = [
+        let cases: [(Change, &[&str], &[&str], Option<&[&str]>); 9] = [
             (add("b"), &["c"], &["c"], Some(&["b", "c"])),
             (add("b"), &["b", "c"], &["c"], Some(&["b", "c"])),
             (add("b"), &["a"], &["c"], None),
+            (add("b"), &["a"], &["b"], None),
             (remove("a"), &["a", "b"], &["b"], Some(&["b"])),
             (remove("a"), &["b"], &["b"], Some(&["b"])),
             (remove("a"), &["a"], &["a"], None),
