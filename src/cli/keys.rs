@@ -124,27 +124,20 @@ fn keys_of(configured: &Configured) -> Result<Keys<'_>> {
 
 fn list_text(keys: &Keys<'_>, context: &Context) -> String {
     let Keys { configured, file, own, effective } = keys;
-    let terminal = context.output.terminal;
-    let mut text = terminal.heading(&format!("{} ({})", configured.name, file.repository_id));
+    let heading = format!("{} ({})", configured.name, file.repository_id);
+    let mut text = context.output.terminal.heading(&heading);
     let only_configured = effective.iter().filter(|who| !file.recipients.contains(who));
-    let row = |who: &String| Row {
-        cells: vec![
-            Cell::plain(who),
-            yes_or_no(file.recipients.contains(who)),
-            yes_or_no(effective.contains(who)),
-            Cell::plain(if own.contains(who) { "yes" } else { "no" }),
-        ],
-        detail: None,
-    };
-    text.push_str(&terminal.table(&Table {
-        columns: vec![
-            Column::word("RECIPIENT"),
-            Column::word("SEALED TO"),
-            Column::word("CONFIGURED"),
-            Column::word("OPENED HERE"),
-        ],
-        rows: file.recipients.iter().chain(only_configured).map(row).collect(),
-    }));
+    for who in file.recipients.iter().chain(only_configured) {
+        let opened = own.contains(who).then_some("this host has its identity");
+        let sealed =
+            (!file.recipients.contains(who)).then_some("NOT a recipient of the repository");
+        let configured = (!effective.contains(who)).then_some("NOT in the configuration");
+        let told: Vec<&str> = [opened, sealed, configured].into_iter().flatten().collect();
+        text.push_str(&format!("{who}\n"));
+        if !told.is_empty() {
+            text.push_str(&format!("    {}\n", told.join("; ")));
+        }
+    }
     if !keys.agree() {
         text.push_str("the configuration says otherwise: nothing is written until they agree\n");
     }
@@ -155,13 +148,6 @@ fn list_text(keys: &Keys<'_>, context: &Context) -> String {
         ));
     }
     text
-}
-
-fn yes_or_no(yes: bool) -> Cell {
-    match yes {
-        true => Cell::plain("yes"),
-        false => Cell::toned("NO", Tone::Bad),
-    }
 }
 
 fn list_value(keys: &Keys<'_>) -> Value {

@@ -105,7 +105,8 @@ fn a_second_key_is_let_in_recovers_alone_and_the_first_is_shut_out() {
     assert_eq!(opened(&place, &second).0, 0);
 
     let added = place.json(0, &["keys", "add", "main", &second_recipient]);
-    assert_eq!((&added["changed"], &added["unreadable"]), (&true.into(), &0.into()), "{added}");
+    assert_eq!(added["changed"], true, "{added}");
+    assert_eq!(added["unreadable"], 0, "{added}");
     let line = added["configuration_line"].as_str().unwrap();
     assert!(line.contains(&first_recipient) && line.contains(&second_recipient), "{line}");
     let (opens, all) = opened(&place, &second);
