@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, Kind, Result};
 use crate::ports::store::{Put, Replaced, Store};
 use crate::ports::{Clock, Entropy};
 use crate::repository::layout;
@@ -107,20 +107,22 @@ impl Repository {
     /// recipients of before would shut somebody out, or still let somebody in.
     ///
     /// # Errors
-    /// They are not those any more that the repository was opened with.
+    /// `Kind::Busy` if they are not those any more that the repository was opened with: who begins
+    /// anew learns from the configuration whether that was meant.
     pub fn recipients_now(&self) -> Result<&Recipients> {
         let file = read_format(self.store.as_ref())?;
         match file.recipients == self.recipients.texts() {
             true => Ok(&self.recipients),
-            false => Err(Error::failed(format!(
-                "the recipients of {} were changed since this process opened it",
-                self.store.describe()
-            ))
-            .because(format!("they are now {}", file.recipients.join(", ")))
-            .hint(
-                "Nothing was written. Let `recipients` of the configuration name them, and start \
-                 this again.",
-            )),
+            false => {
+                let place = self.store.describe();
+                let what = format!("another process changed the recipients of {place} meanwhile");
+                Err(Error::new(Kind::Busy, what)
+                    .because(format!("they are now {}", file.recipients.join(", ")))
+                    .hint(
+                        "Nothing was written. Let `recipients` of the configuration name them, and \
+                         start this again.",
+                    ))
+            }
         }
     }
 

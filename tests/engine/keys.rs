@@ -221,7 +221,7 @@ fn what_is_written_meanwhile_is_sealed_to_the_new_ones_or_refused() {
 
     add(&store, &first, &second).unwrap();
     let refused = put(&before, 9).unwrap_err();
-    assert_eq!((refused.kind(), refused.retry()), (Kind::Failed, Retry::Never), "{refused:?}");
+    assert_eq!((refused.kind(), refused.retry()), (Kind::Busy, Retry::Never), "{refused:?}");
     assert!(refused.chain().contains(&second.recipient), "{refused:?}");
     let secret = secrets::obtain(&before, "postgres.registro.other", &SystemEntropy);
     assert!(secret.is_err(), "sealed to one only");

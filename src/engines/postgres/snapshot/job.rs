@@ -80,6 +80,8 @@ impl SnapshotJob {
     pub fn open_vault(&self) -> Result<OpenVault> {
         let (repository, resource) = (&self.repository, &self.source.resource);
         let lock = vaults::lock(repository, resource)?;
+        // Nobody changes them while the lock is held: what is read now can be committed later.
+        repository.recipients_now()?;
         let now = self.clock.now();
         let vault = vaults::open_or_make(repository, resource, now, self.entropy.as_ref())?;
         let mut index = vault.load_index()?;
