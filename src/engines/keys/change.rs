@@ -1,8 +1,8 @@
 //! Adding and removing recipients: `fenice.json` first, so that whatever is written from then on is
 //! sealed to the new ones, then every object that is there, one after another.
 //!
-//! Killed anywhere, it leaves each object sealed to the recipients of before or to those of now, and
-//! the same command run again seals all of them anew. The vault's locks are held all the while:
+//! Killed anywhere, it leaves each object sealed to the recipients of before or to those of now,
+//! and the same command run again seals all of them anew. The vault's locks are held all the while:
 //! no manifest that was made before can come later, and retention puts nothing old back.
 
 use std::collections::BTreeSet;
