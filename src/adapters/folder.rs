@@ -1,20 +1,22 @@
 //! A store in a folder, such as a mounted disk. Order of a write: a temporary file beside its
 //! destination, data, fsync, hard link to the final name (fails if taken), unlink the temporary,
 //! fsync of the directory. A kill at any point leaves the object whole or absent; the temporary
-//! files it may leave begin with `.tmp-`, are never listed, and are swept when the store is opened.
+//! files it may leave begin with `.tmp-`, are never listed, and are swept by a later listing.
+//! A replacement is written the same way and then exchanged with the object by name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 
 use crate::error::{Attempt, Error, Kind, Result};
-use crate::ports::store::{Entry, Lock, Put, Store, check_key, check_prefix};
+use crate::ports::store::{Change, Entry, Lock, Put, Replaced, Store, check_key, check_prefix};
 
 /// Marks files that are not objects: unfinished writes and lock files.
 const TEMPORARY: &str = ".tmp-";
@@ -47,7 +49,7 @@ impl FolderStore {
         if !kind.is_dir() {
             return Err(Error::failed(format!("{} is not a folder", root.display())));
         }
-        let inode = std::os::unix::fs::MetadataExt::ino(&kind);
+        let inode = kind.ino();
         Ok(FolderStore { root: root.to_owned(), inode, temporaries: AtomicU64::new(0) })
     }
 
@@ -60,7 +62,7 @@ impl FolderStore {
     /// Checks that the folder is there and is the one that was opened.
     fn must_be_there(&self) -> std::io::Result<()> {
         let facts = fs::metadata(&self.root)?;
-        match facts.is_dir() && std::os::unix::fs::MetadataExt::ino(&facts) == self.inode {
+        match facts.is_dir() && facts.ino() == self.inode {
             true => Ok(()),
             false => Err(std::io::Error::new(
                 ErrorKind::NotFound,
@@ -90,17 +92,37 @@ impl FolderStore {
         let parent = path.parent().unwrap_or(&self.root);
         make_directories(parent)?;
         let temporary = self.temporary_beside(path);
-        let written =
-            write_durably(&temporary, body).and_then(|()| match fs::hard_link(&temporary, path) {
+        let written = write_durably(&temporary, body, None).and_then(|()| {
+            match fs::hard_link(&temporary, path) {
                 Ok(()) => Ok(Put::Created),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Exists),
                 Err(error) => Err(error),
-            });
+            }
+        });
         // The link stands for itself; a failure to unlink only leaves what is swept later.
         let _ = fs::remove_file(&temporary);
         let put = written?;
         File::open(parent)?.sync_all()?;
         Ok(put)
+    }
+
+    /// Puts `body` in the place of the object, as old as that was.
+    fn exchange(&self, path: &Path, body: &[u8]) -> std::io::Result<Replaced> {
+        let stored_at = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return self.must_be_there().map(|()| Replaced::Absent);
+            }
+            facts => facts?.modified()?,
+        };
+        let temporary = self.temporary_beside(path);
+        let replaced = write_durably(&temporary, body, Some(stored_at))
+            .and_then(|()| exchange_names(&temporary, path));
+        // By now it is what was replaced, or what found nothing to replace.
+        let _ = fs::remove_file(&temporary);
+        let replaced = replaced?;
+        let parent = path.parent().unwrap_or(&self.root);
+        File::open(parent)?.sync_all()?;
+        Ok(replaced)
     }
 
     fn list_directory(&self, dir: &Path, into: &mut Vec<Entry>) -> std::io::Result<()> {
@@ -196,6 +218,16 @@ impl Store for FolderStore {
         Ok(entries)
     }
 
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
+        let path = self.path_of(key)?;
+        let Some(was) = self.get(key)? else { return Ok(Replaced::Absent) };
+        let body = change(&was)?;
+        self.exchange(&path, &body).map_err(|cause| {
+            let what = format!("cannot replace the object {key} in {}", self.describe());
+            unreachable_store(cause, what)
+        })
+    }
+
     fn remove(&self, key: &str) -> Result<()> {
         let path = self.path_of(key)?;
         let removed = match fs::remove_file(&path) {
@@ -271,10 +303,30 @@ fn unreachable_store(cause: std::io::Error, attempted: String) -> Error {
     Error::failed(attempted).later().because(cause).hint(hint)
 }
 
-fn write_durably(path: &Path, body: &[u8]) -> std::io::Result<()> {
+/// Writes a new file, as old as `modified` says, else new.
+fn write_durably(path: &Path, body: &[u8], modified: Option<SystemTime>) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(body)?;
+    if let Some(modified) = modified {
+        file.set_modified(modified)?;
+    }
     file.sync_all()
+}
+
+/// Each of the two files gets the other one's name, in one step. Unlike a rename this makes nothing
+/// where the object was removed meanwhile.
+fn exchange_names(temporary: &Path, path: &Path) -> std::io::Result<Replaced> {
+    match renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(Replaced::Done),
+        Err(Errno::NOENT) if matches!(path.try_exists(), Ok(false)) => Ok(Replaced::Absent),
+        // Not every file system can, NFS for one. Then a removal between the two steps would be
+        // undone: who replaces holds the locks of those who remove.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match path.try_exists()? {
+            true => fs::rename(temporary, path).map(|()| Replaced::Done),
+            false => Ok(Replaced::Absent),
+        },
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes `dir` and its missing parents (mode 0700), each durable in its parent.
@@ -299,8 +351,10 @@ fn make_directories(dir: &Path) -> std::io::Result<()> {
 
 /// Removes an abandoned temporary file; a failure leaves it for the next listing.
 fn sweep(path: &Path) {
-    let modified = fs::metadata(path).and_then(|facts| facts.modified());
-    let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    // By when it was last touched: its content may be as old as the object that it will replace.
+    let touched = fs::metadata(path).ok().and_then(|facts| u64::try_from(facts.ctime()).ok());
+    let touched = touched.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+    let age = touched.and_then(|at| SystemTime::now().duration_since(at).ok());
     if age.is_some_and(|age| age > ABANDONED_AFTER) {
         let _ = fs::remove_file(path);
     }

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use crate::adapters::system::SystemClock;
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
-use crate::ports::store::{Entry, Lock, Put, Store, check_key, check_prefix};
+use crate::ports::store::{
+    Change, Entry, Lock, Put, Replaced, Store, check_key, check_prefix, replaced_by_another,
+};
 
 /// Holds objects in memory.
 pub struct MemoryStore {
@@ -100,6 +102,19 @@ impl Store for MemoryStore {
             stored_at: object.stored_at,
         };
         Ok(below.map(entry).collect())
+    }
+
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
+        let Some(was) = self.body(key)? else { return Ok(Replaced::Absent) };
+        let body = change(&was)?;
+        match self.objects().get_mut(key) {
+            None => Ok(Replaced::Absent),
+            Some(object) if Arc::ptr_eq(&object.body, &was) => {
+                object.body = body.into();
+                Ok(Replaced::Done)
+            }
+            Some(_) => Err(replaced_by_another(key)),
+        }
     }
 
     fn remove(&self, key: &str) -> Result<()> {

@@ -10,3 +10,4 @@ pub mod s3;
 pub mod secrets;
 pub mod system;
 pub mod systemd;
+pub mod typed;

@@ -27,6 +27,9 @@ pub struct Restore {
     /// The instant to recover to, with an offset, or an unambiguous local time, or `latest`
     #[arg(long, value_name = "TIME", default_value = "latest")]
     pub to: String,
+    /// Recover the state of this snapshot and no later one: all that a weekly copy alone allows
+    #[arg(long, value_name = "ID", conflicts_with = "to")]
+    pub snapshot: Option<String>,
     /// Only print what would be done, and why
     #[arg(long)]
     pub plan: bool,

@@ -66,7 +66,7 @@ fn run_text(to: &str, run: &CopyRun) -> String {
         ));
     }
     for (id, reason) in &run.failed {
-        text.push_str(&format!("snapshot {id} was NOT COPIED: {reason}\n"));
+        text.push_str(&format!("{id} was NOT COPIED: {reason}\n"));
     }
     if run.log_objects > 0 {
         text.push_str(&format!("{} more objects of the log are in `{to}`\n", run.log_objects));

@@ -11,6 +11,7 @@ use crate::daemon;
 use crate::error::{Error, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
 use crate::model::ResourceName;
+use crate::ports::store::Put;
 use crate::repository::hold::{self, HoldManifest, HoldRecord, Release};
 use crate::repository::{Repository, layout};
 
@@ -88,8 +89,14 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Done> {
             for copies in &places[1..] {
                 hold::bring(&places[0], copies, &resource.name)?;
             }
+            // A run that ended between the two is finished by the next one.
+            let mut released = Vec::new();
             for place in places.iter().rev() {
-                hold::release(place, &resource.name, &release)?;
+                released.push(hold::release(place, &resource.name, &release)?);
+            }
+            if !released.contains(&Put::Created) {
+                let what = format!("the hold {} was released before", release.hold);
+                return Err(Error::usage(what));
             }
             let told = || format!("hold {} has ended\n", release.hold);
             super::well(context.output.answer(|| json!(release), told))

@@ -79,7 +79,8 @@ fn check(chosen: &[&Configured], args: &Args) -> Result<()> {
     }
 }
 
-fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<Vec<&'c Configured>> {
+/// The repository of that name, or all of them.
+pub(super) fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<Vec<&'c Configured>> {
     let Some(name) = name else { return Ok(config.repositories.values().collect()) };
     match config.repositories.get(name) {
         Some(repository) => Ok(vec![repository]),

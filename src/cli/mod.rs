@@ -17,6 +17,7 @@ mod demo;
 pub(crate) mod drill;
 mod hold;
 mod init;
+mod keys;
 mod list;
 mod prepare;
 mod resource;
@@ -69,6 +70,7 @@ enum Verb {
     Retention(retention::Args),
     Verify(verify::Args),
     Hold(hold::Args),
+    Keys(keys::Args),
     Resource(resource::Args),
     Drill(drill::Args),
     Demo(demo::Args),
@@ -111,6 +113,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Retention(args) => retention::run(&args, &context),
         Verb::Verify(args) => block_on(verify::run(args, &context)),
         Verb::Hold(args) => hold::run(args, &context),
+        Verb::Keys(args) => keys::run(args, &context),
         Verb::Resource(args) => resource::run(args, &context),
         Verb::Drill(args) => block_on(drill::run(args, &context)),
         Verb::Demo(args) => block_on(demo::run(args, &context)),

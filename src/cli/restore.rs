@@ -21,8 +21,9 @@ use crate::engines::postgres::restore::settings::Stop;
 use crate::error::Result;
 use crate::evidence::plain::Cell;
 use crate::model::{ByteSize, Span, Timeline};
-use crate::plan::facts::Request;
+use crate::plan::facts::{Request, Target};
 use crate::plan::recovery::RecoveryPlan;
+use crate::repository::listing::read_listed;
 use crate::repository::pin::OwnPin;
 
 /// The port of a restored server that does not listen on the network: its socket's name only.
@@ -35,7 +36,10 @@ pub(super) async fn run(args: Restore, context: &Context) -> Result<Done> {
     let mut tools = parts.tools_of(&protected)?;
     tools.new_tablespaces = new_tablespaces(args.original_tablespaces);
     let request = Request {
-        target: instant::target(&args.to, &config.daemon.timezone)?,
+        target: match &args.snapshot {
+            Some(snapshot) => Target::Consistent { snapshot: snapshot.clone() },
+            None => instant::target(&args.to, &config.daemon.timezone)?,
+        },
         timeline: args.timeline.map(Timeline),
         allow_damaged: args.allow_damaged,
     };
@@ -90,8 +94,8 @@ async fn make_plan(
 ) -> Result<(Stored, RecoveryPlan)> {
     let (tools, name) = (tools.clone(), protected.resource.name.clone());
     blocking(move || {
-        let listing = tools.sources.list(&name)?;
-        plan_recovery(&tools, &name, &listing, &request)
+        let list = || tools.sources.list(&name);
+        read_listed(list, |listing| plan_recovery(&tools, &name, listing, &request))
     })
     .await
 }
@@ -144,6 +148,7 @@ fn started_facts(
 
 fn reached(reached: Reached) -> String {
     match reached {
+        Reached::Consistent => "the state of its snapshot".to_owned(),
         Reached::EndOfLog => "the end of the stored log".to_owned(),
         Reached::Target(at) => format!("{at}"),
         Reached::EndOfLogBefore(at) => {

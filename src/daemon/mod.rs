@@ -149,7 +149,9 @@ impl Parts {
             let told = |error: &Error| {
                 tracing::warn!(error = %error.chain(), "recovering without the copies");
             };
-            self.open_repository(config, other).inspect_err(told).ok()
+            let opened = self.open_repository(config, other).inspect_err(told).ok();
+            // Without an identity nothing of them can be read.
+            opened.filter(Repository::can_read)
         });
         let (postgres, source) = (postgres_of(resource), self.source_of(resource)?);
         Ok(Protected { resource, policy, postgres, repository, copies, source })

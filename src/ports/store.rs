@@ -1,11 +1,12 @@
-//! Where objects live: a folder, a bucket, memory. Objects are written once and never changed.
+//! Where objects live: a folder, a bucket, memory. Objects are written once and never changed,
+//! but for being sealed anew to other recipients.
 //!
 //! Calls block; the S3 adapter drives its own runtime. Keys are relative, `/`-separated, of
 //! `a-z A-Z 0-9 . _ -`, without empty, `.` or `..` parts; only `repository::layout` spells them.
 
 use jiff::Timestamp;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// One object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,18 @@ pub enum Put {
     /// Another was there before, and is unchanged.
     Exists,
 }
+
+/// How a replacement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// Ours is there now, durably, and nothing is left of what was there before.
+    Done,
+    /// There is no such object, and none was made.
+    Absent,
+}
+
+/// What an object becomes, made from what it is.
+pub type Change<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u8>>;
 
 /// Held as long as the value lives. If the process dies, the system frees it, or whoever wants it
 /// next finds out (each adapter says how).
@@ -59,6 +72,12 @@ pub fn check_prefix(prefix: &str) -> Result<()> {
     }
 }
 
+/// The error of a [`Store::replace`] that found its object replaced.
+pub fn replaced_by_another(key: &str) -> Error {
+    Error::new(Kind::Busy, format!("the object {key} was replaced by another process"))
+        .hint("Let that process end, then run this again.")
+}
+
 /// Contract of every store:
 /// - a write is visible whole or not at all, and durable when the call returns;
 /// - an absent object is a value, never an error; anything uncertain is an error, never "absent";
@@ -80,6 +99,17 @@ pub trait Store: Send + Sync {
     /// Every object whose key begins with `prefix`, by key in byte order. `prefix` ends with `/`
     /// or is empty.
     fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
+
+    /// Replaces the object by what `change` makes of it. Whoever reads meanwhile gets the one or
+    /// the other, whole; an object that is removed meanwhile stays removed. It stays as old as it
+    /// was: [`Entry::stored_at`] tells when its content came.
+    ///
+    /// Two that replace the same object at once must be kept apart by a lock.
+    ///
+    /// # Errors
+    /// Those of `change`, and then nothing was changed; `Kind::Busy` where a store notices that
+    /// the object was replaced by another meanwhile.
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced>;
 
     /// Removes the object; one that is not there is removed already.
     fn remove(&self, key: &str) -> Result<()>;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Attempt, Error, Result};
-use crate::ports::store::{Put, Store};
+use crate::error::{Attempt, Error, Kind, Result};
+use crate::ports::store::{Put, Replaced, Store};
 use crate::ports::{Clock, Entropy};
 use crate::repository::layout;
 use crate::repository::seal::{Identities, Recipients};
@@ -20,8 +20,12 @@ pub struct FormatFile {
     pub fenice_format: u32,
     pub repository_id: String,
     pub created_at: Timestamp,
-    /// age X25519 recipients; each of them alone opens everything.
+    /// age X25519 recipients, sorted; each of them alone opens everything.
     pub recipients: Vec<String>,
+    /// Since when what is stored is being sealed anew: until that is done, some of it may still be
+    /// sealed to the recipients of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resealing_since: Option<Timestamp>,
 }
 
 /// An open repository. Sealing needs only the recipients, reading needs an identity.
@@ -51,6 +55,7 @@ impl Repository {
             repository_id: hex::encode(id),
             created_at: clock.now(),
             recipients: recipients.texts(),
+            resealing_since: None,
         };
         let body = serde_json::to_vec_pretty(&file).attempt(|| "write fenice.json".to_owned())?;
         match store.put_new(layout::FORMAT, &body)? {
@@ -77,16 +82,7 @@ impl Repository {
         let file = read_format(store.as_ref())?;
         let configured = recipients.texts();
         if file.recipients != configured {
-            return Err(Error::refused(format!(
-                "the recipients configured for {} are not the repository's own",
-                store.describe()
-            ))
-            .because(format!(
-                "configured: {}; in fenice.json: {}",
-                configured.join(", "),
-                file.recipients.join(", ")
-            ))
-            .hint("Put the recipients of fenice.json into the configuration."));
+            return Err(disagreement(store.as_ref(), &configured, &file.recipients));
         }
         if let Some(identities) = &identities
             && !identities.recipients().iter().any(|ours| configured.contains(ours))
@@ -96,6 +92,38 @@ impl Repository {
                 .hint("Name the identity that belongs to one of the repository's recipients."));
         }
         Ok(Repository { store, recipients, id: file.repository_id, identities })
+    }
+
+    /// Opens a repository as it is, with whatever recipients it has, for somebody with a key and
+    /// no configuration.
+    pub fn open_as_it_is(store: Arc<dyn Store>, identities: Identities) -> Result<Repository> {
+        let file = read_format(store.as_ref())?;
+        let recipients = Recipients::parse(&file.recipients)
+            .attempt(|| format!("read the recipients of {}", store.describe()))?;
+        Ok(Repository { store, recipients, id: file.repository_id, identities: Some(identities) })
+    }
+
+    /// To whom to seal what is written now. Looked up each time: a process that runs on with the
+    /// recipients of before would shut somebody out, or still let somebody in.
+    ///
+    /// # Errors
+    /// `Kind::Busy` if they are not those any more that the repository was opened with: who begins
+    /// anew learns from the configuration whether that was meant.
+    pub fn recipients_now(&self) -> Result<&Recipients> {
+        let file = read_format(self.store.as_ref())?;
+        match file.recipients == self.recipients.texts() {
+            true => Ok(&self.recipients),
+            false => {
+                let place = self.store.describe();
+                let what = format!("another process changed the recipients of {place} meanwhile");
+                Err(Error::new(Kind::Busy, what)
+                    .because(format!("they are now {}", file.recipients.join(", ")))
+                    .hint(
+                        "Nothing was written. Let `recipients` of the configuration name them, and \
+                         start this again.",
+                    ))
+            }
+        }
     }
 
     /// The identity, for reading.
@@ -117,12 +145,45 @@ impl Repository {
 
 /// Reads `fenice.json`.
 pub fn read_format(store: &dyn Store) -> Result<FormatFile> {
-    let body = store.get(layout::FORMAT)?.ok_or_else(|| {
-        Error::failed(format!("there is no repository in {}", store.describe()))
-            .hint("`fenice init` makes it. If it was there before, is the disk mounted?")
+    parse_format(&store.get(layout::FORMAT)?.ok_or_else(|| no_repository(store))?)
+}
+
+/// Replaces `fenice.json` by what `change` makes of it.
+pub fn change_format(store: &dyn Store, change: impl Fn(&mut FormatFile)) -> Result<()> {
+    let replaced = store.replace(layout::FORMAT, &mut |body| {
+        let mut file = parse_format(body)?;
+        change(&mut file);
+        serde_json::to_vec_pretty(&file).attempt(|| "write fenice.json".to_owned())
     })?;
+    match replaced {
+        Replaced::Done => Ok(()),
+        Replaced::Absent => Err(no_repository(store)),
+    }
+}
+
+/// The refusal to use a repository whose recipients are not those configured.
+pub fn disagreement(store: &dyn Store, configured: &[String], own: &[String]) -> Error {
+    let place = store.describe();
+    Error::refused(format!("the recipients configured for {place} are not the repository's own"))
+        .because(format!(
+            "configured: {}; in fenice.json: {}",
+            configured.join(", "),
+            own.join(", ")
+        ))
+        .hint(
+            "Put the recipients of fenice.json into the configuration; or change the repository's \
+             with `fenice keys add` and `fenice keys remove`.",
+        )
+}
+
+fn no_repository(store: &dyn Store) -> Error {
+    Error::failed(format!("there is no repository in {}", store.describe()))
+        .hint("`fenice init` makes it. If it was there before, is the disk mounted?")
+}
+
+fn parse_format(body: &[u8]) -> Result<FormatFile> {
     let file: FormatFile =
-        serde_json::from_slice(&body).attempt(|| "read fenice.json".to_owned())?;
+        serde_json::from_slice(body).attempt(|| "read fenice.json".to_owned())?;
     match file.fenice_format {
         VERSION => Ok(file),
         other => Err(Error::refused(format!(

@@ -61,17 +61,14 @@ pub fn add(repository: &Repository, resource: &ResourceName, hold: &HoldManifest
 /// Records the end of the order `release.hold`.
 ///
 /// # Errors
-/// There is no such order, or it was released before.
-pub fn release(repository: &Repository, resource: &ResourceName, release: &Release) -> Result<()> {
+/// There is no such order. `Exists` if it was released before.
+pub fn release(repository: &Repository, resource: &ResourceName, release: &Release) -> Result<Put> {
     let id = &release.hold;
     if repository.store.get(&layout::hold(resource, id))?.is_none() {
         return Err(Error::usage(format!("{resource} has no hold {id}"))
             .hint(format!("`fenice hold list {resource}` shows them.")));
     }
-    match manifest::create(repository, &layout::hold_release(resource, id), release)? {
-        Put::Created => Ok(()),
-        Put::Exists => Err(Error::usage(format!("the hold {id} was released before"))),
-    }
+    manifest::create(repository, &layout::hold_release(resource, id), release)
 }
 
 /// Brings the orders of one repository into another, with their ends.

@@ -23,6 +23,17 @@ pub fn secret_name(key: &str) -> Option<&str> {
     key.strip_prefix(SECRETS)?.strip_suffix(".age")
 }
 
+/// Whether the object of that key is sealed to the recovery recipients.
+pub fn is_sealed(key: &str) -> bool {
+    key.ends_with(".age")
+}
+
+/// The resource whose recovery is made from the object of that key, if any is.
+pub fn resource_of(key: &str) -> Option<ResourceName> {
+    let (name, _) = key.strip_prefix("postgres/")?.split_once('/')?;
+    name.parse().ok()
+}
+
 /// Prefix of everything that a PostgreSQL resource's recovery is made from.
 pub fn resource(resource: &ResourceName) -> String {
     format!("postgres/{resource}/")

@@ -21,7 +21,7 @@ pub fn create<T: Serialize>(repository: &Repository, key: &str, manifest: &T) ->
     let json = serde_json::to_vec(manifest).attempt(|| format!("write the manifest {key}"))?;
     let compressed =
         zstd::encode_all(json.as_slice(), 3).attempt(|| format!("compress the manifest {key}"))?;
-    let sealed = repository.recipients.seal(&compressed)?;
+    let sealed = repository.recipients_now()?.seal(&compressed)?;
     repository.store.put_new(key, &sealed)
 }
 

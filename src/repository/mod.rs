@@ -1,7 +1,8 @@
 //! What lies in the repository: key layout, vault, log archive, manifests, secrets.
 //!
 //! Everything here works through `ports::Store`. Two rules hold for all of it: data first and the
-//! manifest that speaks of it last; nothing is ever overwritten in place.
+//! manifest that speaks of it last; nothing is ever overwritten in place, but to seal the same
+//! content to other recipients.
 
 pub mod format;
 pub mod hold;
@@ -10,6 +11,7 @@ pub mod layout;
 pub mod listing;
 pub mod manifest;
 pub mod pin;
+pub mod reseal;
 pub mod retirement;
 pub mod seal;
 pub mod secrets;

@@ -24,7 +24,7 @@ pub fn obtain(repository: &Repository, name: &str, entropy: &dyn Entropy) -> Res
 
 /// Keeps `secret` under `name` unless one is kept there already; returns what is there then.
 pub fn keep(repository: &Repository, name: &str, secret: &SecretString) -> Result<SecretString> {
-    let sealed = repository.recipients.seal(secret.expose_secret().as_bytes())?;
+    let sealed = repository.recipients_now()?.seal(secret.expose_secret().as_bytes())?;
     match repository.store.put_new(&layout::secret(name), &sealed)? {
         Put::Created | Put::Exists => {}
     }

@@ -65,7 +65,7 @@ impl WalArchive {
     }
 
     fn put_checked(&self, key: &str, bytes: &[u8], complete_at: Option<Timestamp>) -> Result<Put> {
-        let recipients = &self.repository.recipients;
+        let recipients = self.repository.recipients_now()?;
         let sealed = wal_codec::encode(recipients, bytes, complete_at, self.compression_level)?;
         if self.repository.store.put_new(key, &sealed)? == Put::Created {
             return Ok(Put::Created);

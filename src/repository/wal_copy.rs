@@ -32,7 +32,7 @@ impl WalArchive {
     ) -> Result<Put> {
         let what = || format!("copy {key} to {}", self.repository.store.describe());
         let original = from.check_key(key, limit_bytes, exact_bytes).attempt(what)?;
-        let sealed = original.seal_to(&self.repository.recipients).attempt(what)?;
+        let sealed = original.seal_to(self.repository.recipients_now()?).attempt(what)?;
         let put = self.repository.store.put_new(key, &sealed).attempt(what)?;
         let copied = self.check_key(key, limit_bytes, exact_bytes).attempt(what)?;
         match copied.note.sha256 == original.note.sha256 {

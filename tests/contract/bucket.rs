@@ -8,7 +8,7 @@ use std::time::Duration;
 use fenice::adapters::s3::{Credentials, S3Store};
 use fenice::error::{Kind, Retry};
 use fenice::ports::Store;
-use fenice::ports::store::Put;
+use fenice::ports::store::{Put, Replaced};
 
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Bucket, wait_for};
@@ -28,6 +28,58 @@ fn what_is_removed_leaves_no_version() {
     store.remove("a/b").unwrap();
     assert_eq!(bucket.versions(), (1, 0), "only the longer key is left");
     assert_eq!(store.get("a/b.longer").unwrap().unwrap(), b"another");
+}
+
+#[test]
+fn what_is_replaced_leaves_no_version_of_before() {
+    let bucket = Bucket::versioned();
+    let store = bucket.store();
+    store.put_new("a/b", b"one").unwrap();
+    store.put_new("a/b.longer", b"another").unwrap();
+    for body in ["two", "three"] {
+        store.replace("a/b", &mut |_| Ok(body.as_bytes().to_vec())).unwrap();
+    }
+    // Besides the two objects, the mark that tells how old the first one is.
+    assert_eq!(bucket.versions(), (3, 0));
+    assert_eq!(store.get("a/b").unwrap().unwrap(), b"three");
+    store.remove("a/b").unwrap();
+    assert_eq!(bucket.versions(), (1, 0));
+    assert_eq!(store.get("a/b.longer").unwrap().unwrap(), b"another");
+}
+
+#[test]
+fn what_another_replaced_meanwhile_is_not_overwritten() {
+    let bucket = Bucket::versioned();
+    let store = bucket.store();
+    store.put_new("a/b", b"one").unwrap();
+    let replaced = store.replace("a/b", &mut |_| {
+        store.replace("a/b", &mut |_| Ok(b"theirs".to_vec()))?;
+        Ok(b"ours".to_vec())
+    });
+    assert_eq!(replaced.unwrap_err().kind(), Kind::Busy);
+    assert_eq!(store.get("a/b").unwrap().unwrap(), b"theirs");
+}
+
+#[test]
+fn a_replacement_is_done_once_the_network_is_back() {
+    let bucket = Bucket::new();
+    let proxy = Arc::new(Proxy::to(bucket.port));
+    let store = bucket.through(&proxy).store_below("far");
+    store.put_new("k/own", b"before").unwrap();
+    let watched = proxy.clone();
+    let mut mending = None;
+    let replaced = store.replace("k/own", &mut |_| {
+        proxy.set(Fault::CutAfterBytes(0));
+        let (watched, before) = (watched.clone(), proxy.accepted());
+        mending = Some(thread::spawn(move || {
+            wait_for("a second attempt", || watched.accepted() > before + 1);
+            watched.set(Fault::None);
+        }));
+        Ok(b"after".to_vec())
+    });
+    assert_eq!(replaced.unwrap(), Replaced::Done);
+    mending.unwrap().join().unwrap();
+    assert_eq!(bucket.store_below("far").get("k/own").unwrap().unwrap(), b"after");
 }
 
 #[test]

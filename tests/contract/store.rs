@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use fenice::adapters::folder::FolderStore;
 use fenice::adapters::memory::MemoryStore;
-use fenice::error::Kind;
+use fenice::error::{Error, Kind};
 use fenice::ports::Store;
-use fenice::ports::store::Put;
+use fenice::ports::store::{Put, Replaced};
 
 use crate::support::Bucket;
 
@@ -90,6 +91,79 @@ fn what_is_removed_is_gone_and_its_key_free() {
         assert_eq!(store.get("x/one").unwrap(), None);
         assert_eq!(store.put_new("x/one", b"again").unwrap(), Put::Created);
         assert_eq!(store.get("x/one").unwrap().unwrap(), b"again");
+    });
+}
+
+#[test]
+fn an_object_is_replaced_by_what_is_made_of_it_and_stays_as_old() {
+    each(|store| {
+        store.put_new("a/b/one", b"first").unwrap();
+        store.put_new("a/b/two", b"another").unwrap();
+        let before = store.list("a/").unwrap();
+        // Longer than a store's clock needs to tick.
+        thread::sleep(Duration::from_millis(1_100));
+        for (was, is) in [("first", "second, longer"), ("second, longer", "3")] {
+            let replaced = store.replace("a/b/one", &mut |found| {
+                assert_eq!(found, was.as_bytes());
+                Ok(is.as_bytes().to_vec())
+            });
+            assert_eq!(replaced.unwrap(), Replaced::Done);
+            assert_eq!(store.get("a/b/one").unwrap().unwrap(), is.as_bytes());
+            let after = store.list("a/").unwrap();
+            assert_eq!(after[0].bytes, is.len() as u64);
+            // A bucket may know it to the second only.
+            let shift = before[0].stored_at.duration_since(after[0].stored_at);
+            assert!((0..1_000).contains(&shift.as_millis()), "{before:?} {after:?}");
+            assert_eq!(after[1], before[1]);
+            assert_eq!(keys(store.as_ref(), ""), ["a/b/one", "a/b/two"]);
+        }
+        assert_eq!(store.put_new("a/b/one", b"third").unwrap(), Put::Exists);
+        store.remove("a/b/one").unwrap();
+        assert_eq!(keys(store.as_ref(), ""), ["a/b/two"]);
+    });
+}
+
+#[test]
+fn replacing_makes_nothing_and_undoes_nothing() {
+    each(|store| {
+        let never = store.replace("a/b", &mut |_| panic!("there is nothing to change"));
+        assert_eq!(never.unwrap(), Replaced::Absent);
+        store.put_new("a/b", b"here").unwrap();
+        let failed = store.replace("a/b", &mut |_| Err(Error::refused("not that")));
+        assert_eq!(failed.unwrap_err().kind(), Kind::Refused);
+        assert_eq!(store.get("a/b").unwrap().unwrap(), b"here");
+        // Removed by another while it is made.
+        let removed = store.replace("a/b", &mut |_| {
+            store.remove("a/b")?;
+            Ok(b"again".to_vec())
+        });
+        assert_eq!(removed.unwrap(), Replaced::Absent);
+        assert_eq!(store.list("").unwrap(), []);
+        assert!(store.replace("../a", &mut |_| Ok(Vec::new())).is_err());
+        // What is made anew is new.
+        store.put_new("a/b", b"new").unwrap();
+        assert!(store.list("a/").unwrap()[0].stored_at > "2020-01-01T00:00:00Z".parse().unwrap());
+    });
+}
+
+#[test]
+fn who_reads_while_an_object_is_replaced_gets_it_whole() {
+    each(|store| {
+        store.put_new("k/x", &[0; 50_000]).unwrap();
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                for round in 1..=20 {
+                    let replaced = store.replace("k/x", &mut |_| Ok(vec![round; 50_000]));
+                    assert_eq!(replaced.unwrap(), Replaced::Done);
+                }
+            });
+            while !writing.is_finished() {
+                let read = store.get("k/x").unwrap().expect("it is always there");
+                assert!(read.len() == 50_000 && read.iter().all(|byte| *byte == read[0]));
+                assert_eq!(keys(store.as_ref(), "k/"), ["k/x"]);
+            }
+        });
+        assert_eq!(store.get("k/x").unwrap().unwrap(), vec![20; 50_000]);
     });
 }
 

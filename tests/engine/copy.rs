@@ -8,7 +8,7 @@ use std::time::Duration;
 use fenice::adapters::system::{SystemClock, SystemEntropy};
 use fenice::config::Replicate;
 use fenice::engines::postgres::copy::{CopyJob, CopyRun};
-use fenice::engines::postgres::restore::recover::{Tools, plan_recovery, restore_files};
+use fenice::engines::postgres::restore::recover::{Reached, Tools, plan_recovery, restore_files};
 use fenice::engines::postgres::restore::sources::Sources;
 use fenice::engines::postgres::ship::Until;
 use fenice::engines::progress::Progress;
@@ -62,9 +62,19 @@ fn copied(main: &Rig, copies: &Rig, replicate: Replicate) -> CopyRun {
 }
 
 fn restore(rig: &Rig, cluster: &Cluster, sources: Sources, name: &str) -> Result<Restored> {
+    restore_to(rig, cluster, sources, name, Target::Latest)
+}
+
+fn restore_to(
+    rig: &Rig,
+    cluster: &Cluster,
+    sources: Sources,
+    name: &str,
+    target: Target,
+) -> Result<Restored> {
     let tools = Tools { sources, ..rig.tools(cluster.bin_dir()) };
     let listing = tools.sources.list(&rig.resource)?;
-    let request = Request::to(Target::Latest);
+    let request = Request::to(target);
     let (stored, plan) = plan_recovery(&tools, &rig.resource, &listing, &request)?;
     let to = rig.scratch.path().join(name);
     rig.start_with(&tools, restore_files(&tools, stored, plan, &to, &BTreeMap::new())?)
@@ -144,6 +154,31 @@ fn either_repository_brings_back_what_it_holds_and_both_together_all() {
     }
     assert!(restore(&main, &cluster, Sources::only(&main.repository), "none").is_err());
     assert_numbers(restore(&main, &cluster, both(&main, &copies), "united").unwrap(), "1 2 3");
+}
+
+#[test]
+fn every_copy_is_recovered_by_its_name_whatever_came_after_it() {
+    let cluster = Cluster::builder().version(15).segment_size_mib(1).start();
+    cluster.psql("postgres", "create table numbers (n int)");
+    let (main, copies) = (Rig::new(), Rig::new());
+    main.register(&main.source(&[cluster.conninfo()]));
+    let mut taken = Vec::new();
+    for number in 1..4 {
+        write(&main, &cluster, number);
+        taken.push(main.snapshot(&cluster).id);
+        write(&main, &cluster, number + 10);
+        write(&main, &cluster, number + 20);
+    }
+    // Each with its own stretch of log, and nothing between them.
+    assert_eq!(copied(&main, &copies, Replicate::Daily).snapshots.len(), 3);
+    let alone = Sources::only(&copies.repository);
+    let expected = ["1", "1 2 11 21", "1 2 3 11 12 21 22"];
+    for (id, expected) in taken.into_iter().zip(expected) {
+        let target = Target::Consistent { snapshot: id.clone() };
+        let restored = restore_to(&copies, &cluster, alone.clone(), &id, target).unwrap();
+        assert_eq!(restored.recovered.reached, Reached::Consistent);
+        assert_numbers(restored, expected);
+    }
 }
 
 #[test]

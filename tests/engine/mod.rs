@@ -20,6 +20,7 @@ mod expire_overdue; // what the vault holds for nobody
 mod first;
 mod instants;
 mod isolation;
+mod keys; // recipients that come and go, with every call failing in turn
 mod kills; // the real binary, killed at seeded instants
 mod real_data;
 mod retire; // a retired resource leaves nothing but the evidence

@@ -116,6 +116,11 @@ impl World {
     }
 
     pub fn new() -> World {
+        World::of(5)
+    }
+
+    /// With so many snapshots.
+    pub fn of(count: u64) -> World {
         let mut world = World::empty();
         let repository = world.repository(&world.base);
         cluster::register(
@@ -131,7 +136,7 @@ impl World {
             vaults::open_or_make(&repository, &resource(), Timestamp::now(), &SystemEntropy)
                 .unwrap();
         let archive = cluster::archive(&repository, &resource(), &cluster_facts(), 3);
-        for number in 0..5 {
+        for number in 0..count {
             let tree = model::random_model(100 + number, 6);
             let committed = model::back_up(&vault, &tree).unwrap();
             let bytes = vec![number as u8; SEGMENT_BYTES as usize];

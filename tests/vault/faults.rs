@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use fenice::error::{Error, Result};
 use fenice::ports::Store;
-use fenice::ports::store::{Entry, Lock, Put};
+use fenice::ports::store::{Change, Entry, Lock, Put, Replaced};
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,10 @@ impl Store for FaultyStore {
         self.call(&format!("list {prefix}"), || self.inner.list(prefix))
     }
 
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
+        self.call(&format!("replace {key}"), || self.inner.replace(key, change))
+    }
+
     fn remove(&self, key: &str) -> Result<()> {
         self.call(&format!("remove {key}"), || self.inner.remove(key))
     }
@@ -138,6 +142,10 @@ impl Store for Stage {
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         self.present().list(prefix)
+    }
+
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
+        self.present().replace(key, change)
     }
 
     fn remove(&self, key: &str) -> Result<()> {

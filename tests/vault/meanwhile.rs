@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use fenice::error::Result;
 use fenice::ports::Store;
-use fenice::ports::store::{Entry, Lock, Put};
+use fenice::ports::store::{Change, Entry, Lock, Put, Replaced};
 
 /// What the other one waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Get,
+    Replace,
     Remove,
 }
 
@@ -77,6 +78,11 @@ impl Store for Meanwhile {
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         self.inner.list(prefix)
+    }
+
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
+        self.comes(Call::Replace, key);
+        self.inner.replace(key, change)
     }
 
     fn remove(&self, key: &str) -> Result<()> {

@@ -8,7 +8,7 @@ use fenice::adapters::memory::MemoryStore;
 use fenice::adapters::system::SystemEntropy;
 use fenice::error::Result;
 use fenice::ports::Store;
-use fenice::ports::store::{Entry, Lock, Put};
+use fenice::ports::store::{Change, Entry, Lock, Put, Replaced};
 use fenice::repository::vault::prune::Pruning;
 use fenice::repository::vault::{Id, Vault, WriteSettings};
 
@@ -95,6 +95,10 @@ impl Store for Haunted {
             listed.push(Entry { key: self.ghost.clone(), bytes: 9, stored_at: model::now() });
         }
         Ok(listed)
+    }
+
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
+        self.inner.replace(key, change)
     }
 
     fn remove(&self, key: &str) -> Result<()> {

@@ -1,14 +1,15 @@
 //! A store in an S3 bucket, of AWS or of anybody who speaks its protocol with conditional writes.
 //!
-//! Objects are created with `If-None-Match: *`, so of several writers one wins, and a retry after
-//! an answer that got lost finds its own object. An object is removed with all its versions: a
-//! delete marker alone would keep the data. Retries are ours and none the SDK's: only this side
-//! knows that a write whose answer was lost may have been done.
+//! Objects are created with `If-None-Match: *` and replaced with `If-Match`, so of several writers
+//! one wins, and a retry after an answer that got lost finds its own object. An object is removed
+//! with all its versions: a delete marker alone would keep the data. Retries are ours and none the
+//! SDK's: only this side knows that a write whose answer was lost may have been done.
 
 mod connect;
 mod failure;
 mod lock;
 mod objects;
+mod replace;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::BucketPlace;
-use crate::ports::store::{Entry, Lock, Put, Store, check_key, check_prefix};
+use crate::ports::store::{Change, Entry, Lock, Put, Replaced, Store, check_key, check_prefix};
 
 pub use connect::Credentials;
 
@@ -135,6 +136,16 @@ impl Store for S3Store {
         check_prefix(prefix)?;
         let (objects, prefix) = (self.objects.clone(), prefix.to_owned());
         self.driver.run(async move { objects.list(&prefix).await })
+    }
+
+    fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
+        check_key(key)?;
+        let (objects, owned) = (self.objects.clone(), key.to_owned());
+        let found = self.driver.run(async move { objects.get(&owned, None).await })?;
+        let Some(found) = found else { return Ok(Replaced::Absent) };
+        let body = change(&found.bytes)?;
+        let (objects, key) = (self.objects.clone(), key.to_owned());
+        self.driver.run(async move { objects.replace(&key, &found, body.into()).await })
     }
 
     fn remove(&self, key: &str) -> Result<()> {

@@ -9,9 +9,9 @@ use aws_sdk_s3::types;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::error::{Error, Result};
+use crate::error::{Attempt, Error, Result};
 use crate::model::{BucketPlace, ServerSideEncryption};
-use crate::ports::store::{Entry, Put, check_key};
+use crate::ports::store::{Entry, Put};
 
 use super::failure::{Failure, retried};
 
@@ -25,6 +25,8 @@ pub(super) struct Objects {
 pub(super) struct Found {
     pub bytes: Bytes,
     pub etag: String,
+    /// When the store took this version, to the second; `None` if it does not say.
+    pub written_at: Option<Timestamp>,
 }
 
 /// On what condition an object is written.
@@ -70,8 +72,9 @@ impl Objects {
         })
     }
 
-    /// Writes if the condition holds: the ETag of what was written, or `None` if it does not.
-    /// After an answer that got lost, what is there is compared: it may be ours.
+    /// Writes if the condition holds: the ETag of what was written, or `None` if it does not, as
+    /// where nothing is there to be unchanged. After an answer that got lost, what is there is
+    /// compared: it may be ours.
     pub async fn put_if(
         &self,
         key: &str,
@@ -89,7 +92,7 @@ impl Objects {
         });
         match written.await {
             Ok(etag) => Ok(Some(etag)),
-            Err(failure) if failure.is_condition() => {
+            Err(failure) if failure.is_condition() || failure.is_absent() => {
                 if !unsure.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
@@ -144,6 +147,7 @@ impl Objects {
         let request = request.key(self.full_key(key)).set_range(range);
         let answer = request.send().await.map_err(|e| Failure::of(&what, &e))?;
         let promised = answer.content_length;
+        let written_at = answer.last_modified.and_then(|at| timestamp(&at).ok());
         let etag = answer.e_tag.unwrap_or_default();
         let bytes = answer.body.collect().await;
         let bytes = bytes.map_err(|e| Failure::of_answer(format!("cannot {what}: {e}")))?;
@@ -153,12 +157,13 @@ impl Objects {
                 "cannot {what}: {} of {promised} bytes came",
                 bytes.len()
             ))),
-            _ => Ok(Found { bytes, etag }),
+            _ => Ok(Found { bytes, etag, written_at }),
         }
     }
 
-    /// Everything below `prefix`, page after page.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+    /// Every object whose key begins with `prefix`, page after page, as the store knows them: with
+    /// what is not one of our keys (a lock, a stranger's folder mark), and in its order.
+    pub async fn list_raw(&self, prefix: &str) -> Result<Vec<Entry>> {
         let what = format!("list {prefix} in the {}", self.describe());
         let root = self.full_key("");
         let mut entries = Vec::new();
@@ -177,12 +182,8 @@ impl Objects {
                 else {
                     return Err(Error::failed(format!("cannot {what}: an entry is incomplete")));
                 };
-                // What is not one of our keys (a lock, a stranger's folder mark) is not listed.
-                let Some(key) = key.strip_prefix(&root).filter(|key| check_key(key).is_ok()) else {
-                    continue;
-                };
-                let stored_at = Timestamp::new(at.secs(), at.subsec_nanos() as i32);
-                let stored_at = stored_at.map_err(|e| Error::failed(what.clone()).because(e))?;
+                let Some(key) = key.strip_prefix(&root) else { continue };
+                let stored_at = timestamp(&at).attempt(|| what.clone())?;
                 entries.push(Entry { key: key.to_owned(), bytes: bytes as u64, stored_at });
             }
             match (page.is_truncated.unwrap_or(false), page.next_continuation_token) {
@@ -195,19 +196,35 @@ impl Objects {
                 }
             }
         }
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(entries)
     }
 
     /// Removes every version of the object, the oldest first, so that none comes to light again.
-    pub async fn remove(&self, key: &str) -> Result<()> {
+    pub async fn remove_object(&self, key: &str) -> Result<()> {
         let what = format!("remove the object {key} from the {}", self.describe());
         let full = self.full_key(key);
-        for version in self.versions(&full, &what).await? {
+        let versions = self.versions(&full, &what).await?;
+        self.remove_versions(&full, &what, &versions).await
+    }
+
+    /// Removes the versions that were there before the one with this ETag. Each write has a
+    /// content, and so an ETag, of its own.
+    pub async fn remove_superseded(&self, key: &str, etag: &str) -> Result<()> {
+        let what = format!("remove what {key} was in the {}", self.describe());
+        let full = self.full_key(key);
+        let mut versions = self.versions(&full, &what).await?;
+        let ours = etag.trim_matches('"');
+        let is_other = |etag: &str| etag.trim_matches('"') != ours;
+        versions.retain(|one| !one.is_latest && one.etag.as_deref().is_some_and(is_other));
+        self.remove_versions(&full, &what, &versions).await
+    }
+
+    async fn remove_versions(&self, full: &str, what: &str, versions: &[Version]) -> Result<()> {
+        for version in versions {
             let removed = retried(|| async {
                 let request = self.client.delete_object().bucket(&self.place.bucket);
-                let request = request.key(&full).version_id(&version);
-                request.send().await.map_err(|e| Failure::of(&what, &e))
+                let request = request.key(full).version_id(&version.id);
+                request.send().await.map_err(|e| Failure::of(what, &e))
             });
             match removed.await {
                 Ok(_) => {}
@@ -218,8 +235,8 @@ impl Objects {
         Ok(())
     }
 
-    /// Ids of all versions and delete markers of exactly this key, the oldest first.
-    async fn versions(&self, full: &str, what: &str) -> Result<Vec<String>> {
+    /// All versions and delete markers of exactly this key, the oldest first.
+    async fn versions(&self, full: &str, what: &str) -> Result<Vec<Version>> {
         let mut found = Vec::new();
         let mut after: (Option<String>, Option<String>) = (None, None);
         loop {
@@ -243,18 +260,40 @@ impl Objects {
             }
             after = next;
         }
-        found.sort();
-        Ok(found.into_iter().map(|(_, id)| id).collect())
+        found.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        Ok(found)
     }
 }
 
-fn versions_of(page: &ListObjectVersionsOutput, full: &str) -> Vec<(i128, String)> {
+/// A version of an object, or a delete marker, which has no ETag.
+struct Version {
+    /// When it came, in nanoseconds.
+    at: i128,
+    id: String,
+    etag: Option<String>,
+    is_latest: bool,
+}
+
+fn timestamp(at: &DateTime) -> Result<Timestamp, jiff::Error> {
+    Timestamp::new(at.secs(), at.subsec_nanos() as i32)
+}
+
+fn versions_of(page: &ListObjectVersionsOutput, full: &str) -> Vec<Version> {
+    let at = |at: Option<&DateTime>| at.map_or(0, |at| at.as_nanos());
+    let id = |id: Option<&str>| id.unwrap_or("null").to_owned();
     let versions = page.versions().iter().filter(|version| version.key() == Some(full));
-    let versions = versions.map(|version| (version.last_modified(), version.version_id()));
+    let versions = versions.map(|version| Version {
+        at: at(version.last_modified()),
+        id: id(version.version_id()),
+        etag: version.e_tag().map(str::to_owned),
+        is_latest: version.is_latest().unwrap_or(false),
+    });
     let markers = page.delete_markers().iter().filter(|marker| marker.key() == Some(full));
-    let markers = markers.map(|marker| (marker.last_modified(), marker.version_id()));
-    let known = |(at, id): (Option<&DateTime>, Option<&str>)| {
-        (at.map_or(0, |at| at.as_nanos()), id.unwrap_or("null").to_owned())
-    };
-    versions.chain(markers).map(known).collect()
+    let markers = markers.map(|marker| Version {
+        at: at(marker.last_modified()),
+        id: id(marker.version_id()),
+        etag: None,
+        is_latest: marker.is_latest().unwrap_or(false),
+    });
+    versions.chain(markers).collect()
 }

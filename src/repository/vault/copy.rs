@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::id::Id;
+use super::layout::ids_of;
 use super::reach::Reached;
 use super::restore::{RestoreSettings, Sink};
 use super::restore_plan::RestoreFile;
@@ -96,8 +97,23 @@ impl Vault {
         if let Some(id) = reached.missing_from(&our_index) {
             return Err(Error::failed(format!("blob {id} is missing after it was copied")));
         }
-        self.read_back(&our_index, &new_trees, brought, by)?;
+        self.read_back(&our_index, &reached, by)?;
         Ok(counts)
+    }
+
+    /// What the snapshots here lead to: each was read back before it was written. One that cannot
+    /// be followed vouches for nothing.
+    fn vouched(&self, index: &Index) -> Result<Reached> {
+        let mut vouched = Reached::default();
+        for (id, _) in ids_of(&self.store().list(&self.layout().snapshots())?) {
+            let Ok(snapshot) = self.snapshot(&id) else { continue };
+            let mut reached = Reached::default();
+            if self.reach(index, snapshot.tree, &mut reached, &mut |_, _| Ok(())).is_ok() {
+                vouched.trees.extend(reached.trees);
+                vouched.data.extend(reached.data);
+            }
+        }
+        Ok(vouched)
     }
 
     /// A fresh index that also knows what a killed run left.
@@ -109,17 +125,15 @@ impl Vault {
         }
     }
 
-    /// Reads what was written as a restore would.
-    fn read_back(
-        &self,
-        index: &Index,
-        trees: &[Id],
-        data: RestoreFile,
-        by: &Copying<'_>,
-    ) -> Result<()> {
-        for tree in trees {
+    /// Reads, as a restore would, all that no snapshot here vouches for: what was written now, and
+    /// what a run before wrote that was killed, or failed, before it had read it.
+    fn read_back(&self, index: &Index, reached: &Reached, by: &Copying<'_>) -> Result<()> {
+        let vouched = self.vouched(index)?;
+        for tree in reached.trees.difference(&vouched.trees) {
             self.read_blob(index, BlobType::Tree, tree)?;
         }
+        let data = reached.data.difference(&vouched.data).copied().collect();
+        let data = blobs_as_file(index, data)?;
         let sink = Discard { moved: by.moved };
         self.restore(index, std::slice::from_ref(&data), &sink, by.read).map(drop)
     }

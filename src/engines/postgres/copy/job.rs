@@ -66,7 +66,7 @@ pub struct SnapshotCopy {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CopyRun {
     pub snapshots: Vec<SnapshotCopy>,
-    /// Snapshots that could not be copied, each with the reason.
+    /// Snapshots, and objects of the log, that could not be copied, each with the reason.
     pub failed: Vec<(String, String)>,
     /// Objects of the log that were brought besides those of the snapshots.
     pub log_objects: u64,
@@ -111,7 +111,7 @@ impl CopyJob {
         if plan.log {
             self.progress.enter("copying the log");
             let window_start = self.terms.window_start(plan.now);
-            run.log_objects = log::copy_all(self, &stored, window_start, lock.as_ref())?;
+            log::copy_all(self, &stored, window_start, lock.as_ref(), &mut run)?;
         }
         Ok(run)
     }
@@ -137,10 +137,11 @@ impl CopyJob {
         };
         let plan = checked_plan(&stored.facts, &request, self.clock.now())
             .attempt(|| format!("plan what snapshot {} needs", due.id))?;
-        self.progress.enter("copying the log of a snapshot");
-        let brought = log::copy_planned(self, stored, &plan, lock)?;
+        // Files first, which take long: log without its snapshot is a gap to what is there already.
         self.progress.enter("copying a snapshot");
         let copied = self.copy_files(original, to, lock)?;
+        self.progress.enter("copying the log of a snapshot");
+        let brought = log::copy_planned(self, stored, &plan, lock)?;
         self.commit(original, &brought, &copied, lock)?;
         Ok(SnapshotCopy {
             id: due.id.clone(),

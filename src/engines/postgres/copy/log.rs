@@ -14,7 +14,7 @@ use crate::repository::wal::WalArchive;
 use crate::repository::{hold, layout, retirement, secrets};
 
 use super::super::restore::facts::Stored;
-use super::job::CopyJob;
+use super::job::{CopyJob, CopyRun};
 
 /// Log that a snapshot needs, now in the repository of copies.
 pub(super) struct LogCopied {
@@ -77,13 +77,14 @@ pub(super) fn copy_planned(
 }
 
 /// Copies all of the log that is younger than the window's start and that a recovery may ask for.
-/// Returns how many objects were not there before.
+/// An object that fails does not hold up the others.
 pub(super) fn copy_all(
     job: &CopyJob,
     stored: &Stored,
     window_start: Timestamp,
     lock: &dyn Lock,
-) -> Result<u64> {
+    run: &mut CopyRun,
+) -> Result<()> {
     let there = job.archive_there(&stored.archive);
     let log = &stored.facts.wal;
     copy_histories(&there, stored, &log.histories.keys().copied().collect())?;
@@ -101,7 +102,15 @@ pub(super) fn copy_all(
         let key = layout::gap(&job.resource, &layout::instant(gap.recorded_at));
         manifest::create(&job.to, &key, &gap)?;
     }
-    copy_objects(&there, &stored.archive, &missing, lock)
+    for object in &missing {
+        lock.check()?;
+        match there.copy_object(&stored.archive, object) {
+            Ok(Put::Created) => run.log_objects += 1,
+            Ok(Put::Exists) => {}
+            Err(error) => run.failed.push((object.key.clone(), error.chain())),
+        }
+    }
+    Ok(())
 }
 
 /// A part beside its whole segment is not asked for any more, and retention takes it away.

@@ -82,10 +82,17 @@ impl Expiry {
                 .because(planned.doubts.join("; "))
                 .hint("Look at it without --apply; if it is right, add --confirm."));
         }
-        let removed = self.remove_manifests(&known, &planned, lock.as_ref())?;
+        let mut removed = Vec::new();
+        let done = self.remove_manifests(&known, &planned, lock.as_ref(), &mut removed);
+        // Whatever stopped it, who arrived meanwhile gets back what was taken from under him.
         let now = self.clock.now();
-        let arrived = Arrived::since(&known, &self.repository, &self.resource, now)?;
-        let put_back = self.put_back(&removed, &arrived)?;
+        let arrived = Arrived::since(&known, &self.repository, &self.resource, now);
+        let put_back = match &arrived {
+            Ok(arrived) => self.put_back(&removed, arrived),
+            Err(_) => Ok(Vec::new()),
+        };
+        done?;
+        let (arrived, put_back) = (arrived?, put_back?);
         let snapshots = (removed.len() - put_back.len()) as u64;
         let (mut log_objects, mut vault) = (0, None);
         if arrived.is_empty() {
@@ -111,9 +118,9 @@ impl Expiry {
         known: &Known,
         planned: &RetentionPlan,
         lock: &dyn Lock,
-    ) -> Result<Vec<RemovedManifest>> {
+        removed: &mut Vec<RemovedManifest>,
+    ) -> Result<()> {
         let store = &self.repository.store;
-        let mut removed = Vec::new();
         for ruling in planned.removed() {
             let key = layout::snapshot(&self.resource, &ruling.id);
             let Some(body) = store.get(&key)? else { continue };
@@ -121,13 +128,14 @@ impl Expiry {
             let now = self.clock.now();
             let arrived = Arrived::holds_since(known, &self.repository, &self.resource, now)?;
             if !arrived.is_empty() {
-                let put_back = self.put_back(&removed, &arrived)?;
+                let put_back = self.put_back(removed, &arrived)?;
                 return Err(interrupted(&arrived, removed.len() - put_back.len()));
             }
+            // Noted first: that it failed does not say that it was not done.
+            removed.push(RemovedManifest { id: ruling.id.clone(), key: key.clone(), body });
             store.remove(&key)?;
-            removed.push(RemovedManifest { id: ruling.id.clone(), key, body });
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// Puts back what was removed although somebody who arrived keeps it: between the last look

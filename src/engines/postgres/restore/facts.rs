@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::wal_record::{Progress, Recorded, Scanner};
-use crate::model::{ResourceName, WalInventory, WalObject};
-use crate::plan::facts::{RecoveryFacts, SnapshotFact};
+use crate::model::{ResourceName, Timeline, WalInventory, WalObject};
+use crate::plan::facts::{RecoveryFacts, Request, SnapshotFact, Target};
 use crate::repository::listing::read_listed;
 use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
 use crate::repository::vault::Vault;
@@ -95,6 +95,13 @@ impl Stored {
     pub fn manifest(&self, id: &str) -> Result<&SnapshotManifest> {
         let found = self.manifests.iter().find(|manifest| manifest.id == id);
         found.ok_or_else(|| Error::failed(format!("there is no manifest of snapshot {id}")))
+    }
+
+    /// The timeline to follow: the state of a snapshot lies on its own, whatever came after.
+    pub fn timeline_for(&self, request: &Request) -> Option<Timeline> {
+        let Target::Consistent { snapshot } = &request.target else { return request.timeline };
+        let own = self.manifest(snapshot).ok().map(|manifest| manifest.timeline);
+        request.timeline.or(own)
     }
 
     /// An emergency goes on without a manifest that cannot be read; a rehearsal does not.

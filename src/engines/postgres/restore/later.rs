@@ -24,8 +24,11 @@ const NOTE: &str = "restore.json";
 struct Note {
     resource: ResourceName,
     snapshot: String,
-    /// `None` for the end of the log.
+    /// `None` for the end of the log, or for the state of the snapshot.
     to: Option<Timestamp>,
+    /// Whether it is the latter.
+    #[serde(default)]
+    consistent: bool,
     timeline: Timeline,
     files: u64,
     bytes: u64,
@@ -40,6 +43,7 @@ pub fn keep(files: &FilesInPlace) -> Result<()> {
             Target::At(at) => Some(at),
             Target::Latest | Target::Consistent { .. } => None,
         },
+        consistent: matches!(files.plan.target, Target::Consistent { .. }),
         timeline: files.plan.history.timeline,
         files: files.restored.files,
         bytes: files.restored.bytes,
@@ -69,7 +73,10 @@ pub fn take_up(tools: &Tools, resource: &ResourceName, target: &Path) -> Result<
     let mut stored = facts::read_now(&tools.sources, resource)?;
     stored.facts.snapshots.retain(|snapshot| snapshot.id == note.snapshot);
     let request = Request {
-        target: note.to.map_or(Target::Latest, Target::At),
+        target: match note.consistent {
+            true => Target::Consistent { snapshot: note.snapshot.clone() },
+            false => note.to.map_or(Target::Latest, Target::At),
+        },
         timeline: Some(note.timeline),
         allow_damaged: true,
     };

@@ -94,6 +94,8 @@ pub struct Recovered {
 /// What recovery came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
+    /// The state of the snapshot, as wanted.
+    Consistent,
     /// The end of the stored log, as wanted.
     EndOfLog,
     /// The first commit or abort after the target.
@@ -113,7 +115,8 @@ pub fn plan_recovery(
     for one in &stored.unread {
         tracing::warn!(because = %one.because, "recovering without {}", one.key);
     }
-    let planned = checked_plan(&stored.facts, request, tools.clock.now())?;
+    let request = Request { timeline: stored.timeline_for(request), ..request.clone() };
+    let planned = checked_plan(&stored.facts, &request, tools.clock.now())?;
     Ok((stored, planned))
 }
 
@@ -255,6 +258,9 @@ impl FilesInPlace {
         let stop = Stop::at(&self.plan.target);
         let opened = self.start_and_wait(tools, start, stop, &command, deadline, &wal_server).await;
         let (server, host, reached) = match (opened, target) {
+            (Ok((server, host)), None) if stop == Stop::Consistent => {
+                (server, host, Reached::Consistent)
+            }
             (Ok((server, host)), None) => (server, host, Reached::EndOfLog),
             (Ok((server, host)), Some(at)) => (server, host, Reached::Target(at)),
             (Err(Unopened::TargetNotReached), Some(at)) if !self.plan.stops_before_gap => {

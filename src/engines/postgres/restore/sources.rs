@@ -58,8 +58,14 @@ impl Sources {
     /// Lists what is stored of `resource` now.
     pub fn list(&self, resource: &ResourceName) -> Result<Listing> {
         let prefix = layout::resource(resource);
-        let copies = self.copies.as_ref().map(|copies| copies.store.list(&prefix)).transpose()?;
-        Ok(Listing { first: self.first.store.list(&prefix)?, copies: copies.unwrap_or_default() })
+        let first = self.first.store.list(&prefix)?;
+        let Some(copies) = &self.copies else { return Ok(Listing { first, copies: Vec::new() }) };
+        // They are there to help, not to hold up what the first one has.
+        let copies = copies.store.list(&prefix).unwrap_or_else(|error| {
+            tracing::warn!(error = %error.chain(), "going on without the copies");
+            Vec::new()
+        });
+        Ok(Listing { first, copies })
     }
 
     /// Every snapshot that `listing` names, once, in order of time; of two, the one that is no

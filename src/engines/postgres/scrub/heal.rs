@@ -24,7 +24,7 @@ use super::super::restore::facts;
 use super::super::restore::sources::Sources;
 use super::super::vaults;
 use super::missing::readable;
-use super::points::Points;
+use super::points::Affected;
 use super::stored::{Stored, What};
 use super::{Damage, Scrub};
 
@@ -35,7 +35,7 @@ const THERE: &str = "read it in the other repository";
 impl Scrub {
     /// Tries everything; what fails is noted with the damage. Order: what identifies the resource,
     /// then its log, then the vault, then snapshots, which need all of that.
-    pub(super) fn heal(&self, damage: &mut [Damage], points: &Points, lock: &dyn Lock) {
+    pub(super) fn heal(&self, damage: &mut [Damage], affected: &[Affected], lock: &dyn Lock) {
         let stored = match self.list() {
             Ok(stored) => stored,
             Err(error) => return damage.iter_mut().for_each(|one| one.not_healed(&error)),
@@ -64,7 +64,7 @@ impl Scrub {
         if let Err(error) = healed {
             damage.iter_mut().filter(of_vault).for_each(|one| one.not_healed(&error));
         }
-        self.heal_snapshots(&stored, damage, points, lock);
+        self.heal_snapshots(&stored, damage, affected, lock);
     }
 
     fn helper(&self) -> Result<&Repository> {
@@ -140,11 +140,11 @@ impl Scrub {
         &self,
         stored: &Stored,
         damage: &mut [Damage],
-        points: &Points,
+        affected: &[Affected],
         lock: &dyn Lock,
     ) {
         let mut ids: BTreeSet<String> =
-            points.affected.iter().map(|affected| affected.snapshot.clone()).collect();
+            affected.iter().map(|affected| affected.snapshot.clone()).collect();
         for one in damage.iter() {
             if let What::Snapshot(id) = stored.what(&one.key) {
                 ids.insert(id.to_owned());
@@ -236,7 +236,7 @@ impl Scrub {
 }
 
 impl Damage {
-    fn not_healed(&mut self, error: &Error) {
+    pub(super) fn not_healed(&mut self, error: &Error) {
         self.unhealed_because = Some(error.chain());
     }
 

@@ -33,8 +33,9 @@ impl Scrub {
         let Some(other) = &self.other else { return Ok(Vec::new()) };
         let theirs = other.store.list(&layout::resource(&self.resource))?;
         let here = stored.keys();
-        // A repository of copies that was never written to lacks nothing.
-        if here.is_empty() || theirs.is_empty() {
+        // A repository of copies that was never written to lacks nothing, nor does one that a
+        // retired resource has left.
+        if here.is_empty() || theirs.is_empty() || self.has_left(&here) {
             return Ok(Vec::new());
         }
         let mut missing = Vec::new();
@@ -55,6 +56,18 @@ impl Scrub {
         missing.extend(self.missing_snapshots(other, stored, order, now)?);
         missing.extend(self.missing_log(other, stored, &theirs, order, now)?);
         Ok(missing)
+    }
+
+    /// Whether retirement is in force here and no snapshot is left.
+    fn has_left(&self, here: &BTreeSet<&str>) -> bool {
+        let (snapshots, given) =
+            (layout::snapshots(&self.resource), layout::retirements(&self.resource));
+        let is_in_force = |key: &&&str| {
+            let id = layout::manifest_id(key).unwrap_or_default();
+            !here.contains(layout::reinstatement(&self.resource, id).as_str())
+        };
+        let mut orders = here.iter().filter(|key| key.starts_with(&given));
+        orders.any(|key| is_in_force(&key)) && !here.iter().any(|key| key.starts_with(&snapshots))
     }
 
     /// In the main repository all of the window stay; among the copies what is due must be there.

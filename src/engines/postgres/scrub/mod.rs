@@ -34,6 +34,7 @@ use crate::repository::{Repository, layout};
 
 use examine::Finding;
 pub use points::Affected;
+use points::Points;
 use stored::Stored;
 
 /// Objects read between two notes in the catalog: what a killed run has to read again.
@@ -100,6 +101,16 @@ pub struct ScrubRun {
     pub lost_instants: Vec<(Timestamp, Timestamp)>,
 }
 
+/// What reading and looking around gave.
+#[derive(Default)]
+struct Found {
+    read_objects: u64,
+    read_bytes: u64,
+    unread: Vec<(String, String)>,
+    damage: Vec<Damage>,
+    points: Points,
+}
+
 impl ScrubRun {
     /// Whether all that is stored is as it should be, as far as it was read.
     pub fn is_well(&self) -> bool {
@@ -115,58 +126,75 @@ impl Scrub {
     /// Verifies, and heals if told so.
     ///
     /// # Errors
-    /// The repository cannot be listed; `Busy` if healing is asked for while a snapshot, a copy or
-    /// retention is at work.
+    /// The repository cannot be listed. That a snapshot, a copy or retention is at work, so that
+    /// nothing can be healed, is told with the damage.
     pub fn run(&self, catalog: &Catalog, order: &Order) -> Result<ScrubRun> {
-        let lock = match order.heal {
-            true => Some(super::vaults::lock(&self.repository, &self.resource)?),
-            false => None,
-        };
         let now = self.clock.now();
         // Keeps retention from removing what is being read.
         let _pin = self.pin(now)?;
         let stored = self.list()?;
-        let (read, mut findings) = self.read_due(&stored, catalog, order, now)?;
-        let mut unread = Vec::new();
-        findings.retain(|(key, finding)| match finding {
-            Finding::Unread(reason) => {
-                unread.push((key.clone(), reason.clone()));
-                false
-            }
-            _ => true,
-        });
-        let mut damage: Vec<Damage> = findings.into_iter().filter_map(damage_of).collect();
-        damage.extend(self.missing(&stored, order, now)?);
-        let mut points = self.points(&damage, now)?;
+        let mut found = self.find(&stored, catalog, order, now)?;
         let mut recovered = Vec::new();
-        damage.extend(
-            points.damage.iter().filter(|d| !names(&damage, &d.key)).cloned().collect::<Vec<_>>(),
-        );
-        if let (Some(lock), false) = (&lock, damage.is_empty() && points.affected.is_empty()) {
+        if order.heal && !(found.damage.is_empty() && found.points.affected.is_empty()) {
             self.progress.enter("healing");
-            let before: Vec<String> =
-                points.affected.iter().map(|affected| affected.snapshot.clone()).collect();
-            self.heal(&mut damage, &points, lock.as_ref());
-            self.look_again(&mut damage, order, now)?;
-            let left: Vec<Damage> = damage.iter().filter(|d| !d.healed).cloned().collect();
-            points = self.points(&left, now)?;
-            recovered = before.into_iter().filter(|id| points.sound.contains(id)).collect();
+            recovered = self.put_right(&mut found, order, now)?;
         }
-        let all_sound_since = self.all_sound_since(catalog)?;
         Ok(ScrubRun {
             at: now,
             objects: stored.entries.len() as u64,
             bytes: stored.entries.iter().map(|entry| entry.bytes).sum(),
-            read_objects: read.0,
-            read_bytes: read.1,
-            all_sound_since,
-            unread,
-            damage,
-            affected: points.affected,
-            sound: points.sound,
+            read_objects: found.read_objects,
+            read_bytes: found.read_bytes,
+            all_sound_since: self.all_sound_since(catalog)?,
+            unread: found.unread,
+            damage: found.damage,
+            affected: found.points.affected,
+            sound: found.points.sound,
             recovered,
-            lost_instants: points.lost_instants,
+            lost_instants: found.points.lost_instants,
         })
+    }
+
+    fn find(
+        &self,
+        stored: &Stored,
+        catalog: &Catalog,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<Found> {
+        let mut found = self.read_due(stored, catalog, order, now)?;
+        found.damage.extend(self.missing(stored, order, now)?);
+        found.points = self.points(&found.damage, now)?;
+        for one in found.points.damage.drain(..) {
+            if !names(&found.damage, &one.key) {
+                found.damage.push(one);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Heals; returns the ids of snapshots that can be recovered from again.
+    fn put_right(&self, found: &mut Found, order: &Order, now: Timestamp) -> Result<Vec<String>> {
+        let lock = match super::vaults::lock(&self.repository, &self.resource) {
+            Ok(lock) => lock,
+            Err(error) => {
+                found.damage.iter_mut().for_each(|one| one.not_healed(&error));
+                return Ok(Vec::new());
+            }
+        };
+        // Retention may have removed some of it before the lock was ours.
+        let (stored, missing) = (self.list()?, self.missing(&self.list()?, order, now)?);
+        let (there, lost) = (stored.keys(), self.points(&found.damage, now)?.damage);
+        found.damage.retain(|one| {
+            there.contains(one.key.as_str()) || names(&missing, &one.key) || names(&lost, &one.key)
+        });
+        let before = std::mem::take(&mut found.points.affected);
+        self.heal(&mut found.damage, &before, lock.as_ref());
+        self.look_again(&mut found.damage, order, now)?;
+        let left: Vec<Damage> = found.damage.iter().filter(|d| !d.healed).cloned().collect();
+        found.points = self.points(&left, now)?;
+        let ids = before.into_iter().map(|affected| affected.snapshot);
+        Ok(ids.filter(|id| found.points.sound.contains(id)).collect())
     }
 
     fn pin(&self, now: Timestamp) -> Result<pin::OwnPin> {
@@ -176,15 +204,14 @@ impl Scrub {
         pin::put(&self.repository, &id, &PinFile { version: 1, resource, snapshot })
     }
 
-    /// Reads what is due; returns how many objects and bytes, and what was found.
-    #[allow(clippy::type_complexity)]
+    /// Reads what is due.
     fn read_due(
         &self,
         stored: &Stored,
         catalog: &Catalog,
         order: &Order,
         now: Timestamp,
-    ) -> Result<((u64, u64), Vec<(String, Finding)>)> {
+    ) -> Result<Found> {
         self.progress.enter("reading what is stored");
         let known = catalog.sound_objects(&self.repository.id, &self.resource)?;
         let due: Vec<&Entry> = match order.all {
@@ -196,16 +223,24 @@ impl Scrub {
                 due.map(|at| &stored.entries[at]).collect()
             }
         };
-        let bytes = due.iter().map(|entry| entry.bytes).sum();
-        self.progress.expect(bytes);
-        let mut findings = Vec::new();
+        let read_bytes = due.iter().map(|entry| entry.bytes).sum();
+        self.progress.expect(read_bytes);
+        let read_objects = due.len() as u64;
+        let mut found = Found { read_objects, read_bytes, ..Found::default() };
         for batch in due.chunks(BATCH) {
-            let found = self.examine_all(stored, batch)?;
-            self.note(catalog, batch, &found, now)?;
-            findings.extend(found);
+            let findings = self.examine_all(stored, batch)?;
+            self.note(catalog, batch, &findings, now)?;
+            for (key, finding) in findings {
+                match finding {
+                    Finding::Damaged(problem) => found.damage.push(Damage::new(key, problem)),
+                    Finding::Unread(reason) => found.unread.push((key, reason)),
+                    // Removed since it was listed.
+                    Finding::Gone => {}
+                }
+            }
         }
         self.forget_gone(catalog, stored, &known)?;
-        Ok(((due.len() as u64, bytes), findings))
+        Ok(found)
     }
 
     /// Reads some objects with several threads. What is sound is not in the result.
@@ -294,14 +329,6 @@ impl Scrub {
 
 fn names(damage: &[Damage], key: &str) -> bool {
     damage.iter().any(|one| one.key == key)
-}
-
-fn damage_of((key, finding): (String, Finding)) -> Option<Damage> {
-    match finding {
-        Finding::Damaged(problem) => Some(Damage::new(key, problem)),
-        // Removed since it was listed, or nothing is known of it.
-        Finding::Gone | Finding::Unread(_) => None,
-    }
 }
 
 impl Damage {

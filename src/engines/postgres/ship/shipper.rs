@@ -111,9 +111,11 @@ impl Shipper {
 
     /// Whether another try, or another host, may succeed. An old primary among several hosts is
     /// no reason to stop shipping from the others; what a server says of itself (it restarts, it
-    /// has not come so far, its slot was taken) changes, but for rights and wrong names.
+    /// has not come so far, its slot was taken) changes, but for rights and wrong names. Of other
+    /// recipients of the repository only a new process learns whether they are meant.
     fn may_pass(&self, error: &Error) -> bool {
-        let several = self.source.hosts.len() > 1 && error.kind() != Kind::Config;
+        let elsewhere = !matches!(error.kind(), Kind::Config | Kind::Busy);
+        let several = self.source.hosts.len() > 1 && elsewhere;
         let lasting = ["0A", "22", "28", "3D", "42"];
         let told = ServerError::of(error).map(ServerError::code);
         let changes = told.is_some_and(|code| !lasting.iter().any(|class| code.starts_with(class)));

@@ -84,6 +84,8 @@ impl SnapshotJob {
         let (repository, resource) = (&self.repository, &self.source.resource);
         let lock = vaults::lock(repository, resource)?;
         retirement::must_be_in_use(repository, resource)?;
+        // Nobody changes them while the lock is held: what is read now can be committed later.
+        repository.recipients_now()?;
         let now = self.clock.now();
         let vault = vaults::open_or_make(repository, resource, now, self.entropy.as_ref())?;
         let mut index = vault.load_index()?;
