@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use fenice::adapters::system::SystemEntropy;
 use fenice::engines::postgres::copy::{CopyJob, CopyRun};
+use fenice::engines::postgres::restore::facts;
+use fenice::engines::postgres::restore::sources::Sources;
 use fenice::engines::postgres::{cluster, vaults};
 use fenice::engines::progress::Progress;
-use fenice::error::Result;
-use fenice::model::Timeline;
+use fenice::error::{Kind, Result};
+use fenice::model::{Extent, Timeline};
 use fenice::ports::Store;
 use fenice::repository::Repository;
 use fenice::repository::layout;
@@ -141,6 +143,29 @@ fn an_object_of_the_log_that_cannot_be_read_does_not_hold_up_the_others() {
     let run = copying(&from, &there.repository(&there.base)).unwrap();
     let failed: Vec<&String> = run.failed.iter().map(|(what, _)| what).collect();
     assert_eq!((failed, run.log_objects), (vec![&rotten], 2), "{run:?}");
+}
+
+#[test]
+fn log_of_a_life_that_was_set_back_is_not_joined_to_the_next_one() {
+    let world = World::new();
+    let there = World::empty();
+    let (from, to) = (world.repository(&world.base), there.repository(&there.base));
+    assert!(copying(&from, &to).unwrap().failed.is_empty());
+    // The host and its main repository are set back, and go on: the newest segment is begun anew.
+    let archive = cluster::archive(&from, &resource(), &cluster_facts(), 3);
+    for object in archive.inventory().unwrap().segment(Timeline(1), 4) {
+        world.base.remove(&object.key).unwrap();
+    }
+    let bytes = vec![99; SEGMENT_BYTES as usize];
+    archive.put(Timeline(1), 4, 0, &bytes[..12_000], None).unwrap();
+    let both = Sources { first: from.clone(), copies: Some(to.clone()) };
+    let stored = facts::read_now_undated(&both, &resource()).unwrap();
+    let segment = stored.facts.wal.segment(Timeline(1), 4);
+    assert_eq!(segment[0].extent, Extent::Part { from: 0, to: 12_000 }, "{segment:?}");
+    archive.put(Timeline(1), 4, 0, &bytes, None).unwrap();
+    let refused = copying(&from, &to).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Refused, "{refused:?}");
+    assert!(refused.chain().contains("another content"), "{refused:?}");
 }
 
 #[test]

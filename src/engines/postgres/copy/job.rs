@@ -98,6 +98,7 @@ impl CopyJob {
         let sources = Sources::only(&self.from);
         // Undated: damage at the log's end must not hold up copies that do not need it.
         let stored = facts::read_now_undated(&sources, &self.resource)?;
+        log::same_life(self, &stored)?;
         if !plan.snapshots.is_empty() {
             let (now, entropy) = (plan.now, self.entropy.as_ref());
             let to = vaults::open_or_make(&self.to, &self.resource, now, entropy)?;

@@ -1,11 +1,11 @@
 //! What copies need besides files: who the cluster is, the key of its heartbeats, and its log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{Extent, Timeline, WalInventory, WalObject};
 use crate::plan::recovery::RecoveryPlan;
 use crate::ports::store::{Lock, Put};
@@ -48,6 +48,31 @@ pub(super) fn introduce(job: &CopyJob) -> Result<()> {
     }
     hold::bring(&job.from, &job.to, &job.resource)?;
     retirement::bring(&job.from, &job.to, &job.resource).map(drop)
+}
+
+/// A copy is younger than what it was made from. Where it is not, the two are compared: a host that
+/// was set back together with its main repository goes on under the same names, and its log must
+/// not be joined to that of the life before.
+///
+/// # Errors
+/// Refused if they differ.
+pub(super) fn same_life(job: &CopyJob, stored: &Stored) -> Result<()> {
+    let log = &stored.facts.wal;
+    let there = job.archive_there(&stored.archive);
+    let listed = job.to.store.list(&layout::wal(&job.resource, log.system_id))?;
+    let copied_at: BTreeMap<String, Timestamp> =
+        listed.into_iter().map(|entry| (entry.key, entry.stored_at)).collect();
+    let is_older = |object: &&WalObject| {
+        copied_at.get(&object.key).is_some_and(|copied_at| *copied_at < object.stored_at)
+    };
+    for object in log.objects.iter().filter(is_older) {
+        match there.copy_object(&stored.archive, object) {
+            Err(error) if error.kind() == Kind::Refused => return Err(error),
+            // What cannot be read in one of them tells nothing; verification names it.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn differs(job: &CopyJob, key: &str) -> Error {

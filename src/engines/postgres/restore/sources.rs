@@ -132,9 +132,18 @@ impl Listing {
         let stored_at: BTreeMap<&str, Timestamp> =
             copied.flat_map(|copied| &copied.log).map(|log| (&*log.key, log.stored_at)).collect();
         let mut log: BTreeMap<&str, Entry> = BTreeMap::new();
-        for entry in self.copies.iter().chain(&self.first) {
-            if entry.key.starts_with(prefix) {
-                log.insert(&entry.key, entry.clone());
+        let mut newest: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for entry in self.first.iter().filter(|entry| entry.key.starts_with(prefix)) {
+            let at = newest.entry(segment_of(&entry.key)).or_insert(entry.stored_at);
+            *at = entry.stored_at.max(*at);
+            log.insert(&entry.key, entry.clone());
+        }
+        for entry in self.copies.iter().filter(|entry| entry.key.starts_with(prefix)) {
+            // Older than what it would be a copy of: it may be of a life that was set back.
+            let is_older =
+                newest.get(segment_of(&entry.key)).is_some_and(|at| entry.stored_at < *at);
+            if !is_older {
+                log.entry(&entry.key).or_insert_with(|| entry.clone());
             }
         }
         let dated = |entry: Entry| {
@@ -143,4 +152,11 @@ impl Listing {
         };
         log.into_values().map(dated).collect()
     }
+}
+
+/// What the objects of one segment have in common: their key up to the range or the suffix.
+fn segment_of(key: &str) -> &str {
+    let name = key.rfind('/').map_or(0, |slash| slash + 1);
+    let end = key[name..].find('.').map_or(key.len(), |dot| name + dot);
+    &key[..end]
 }
