@@ -80,6 +80,40 @@ impl Catalog {
         })
     }
 
+    /// Notes what the last verification found and did not put right, in the place of what the one
+    /// before found.
+    pub fn note_findings(
+        &self,
+        repository_id: &str,
+        resource: &ResourceName,
+        findings: &[(String, String)],
+    ) -> Result<()> {
+        let what = || format!("note what was found of {resource}");
+        let mut connection = self.lock();
+        let transaction = connection.transaction().attempt(what)?;
+        let name = resource.as_str();
+        let delete = "delete from finding where repository = ?1 and resource = ?2";
+        transaction.execute(delete, params![repository_id, name]).attempt(what)?;
+        for (found, because) in findings {
+            let insert = "insert into finding values (?1, ?2, ?3, ?4)";
+            let row = params![repository_id, name, found, because];
+            transaction.execute(insert, row).attempt(what)?;
+        }
+        transaction.commit().attempt(what)
+    }
+
+    /// What the last verification of a resource found in each repository, with the reason.
+    pub fn findings(&self, resource: &ResourceName) -> Result<Vec<(String, String)>> {
+        let what = || format!("look up what was found of {resource}");
+        let connection = self.lock();
+        let select = "select what, because from finding where resource = ?1 order by rowid";
+        let mut statement = connection.prepare(select).attempt(what)?;
+        let rows = statement
+            .query_map(params![resource.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .attempt(what)?;
+        rows.collect::<rusqlite::Result<Vec<(String, String)>>>().attempt(what)
+    }
+
     fn change<T>(
         &self,
         resource: &ResourceName,

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::error::{Attempt, Error, Result};
 
 /// Each entry brings the file from the version of its index to the next.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     create table heartbeat (
         resource text not null,
@@ -40,6 +40,14 @@ const MIGRATIONS: [&str; 2] = [
         sound_at_us integer not null,
         primary key (repository, resource, key)
     ) strict, without rowid;
+",
+    "
+    create table finding (
+        repository text not null,
+        resource text not null,
+        what text not null,
+        because text not null
+    ) strict;
 ",
 ];
 

@@ -109,6 +109,10 @@ impl<'c> Judged<'c> {
         let unread = self.seen.unread.iter();
         let told = unread.map(|one| format!("{} cannot be read: {}", one.key, one.because));
         self.reds.extend(told);
+        if let Some(catalog) = catalog {
+            let found = catalog.findings(&self.resource.name)?.into_iter();
+            self.reds.extend(found.map(|(what, because)| format!("{what}: {because}")));
+        }
         Ok(own)
     }
 

@@ -73,9 +73,12 @@ fn damage_is_named_with_what_it_costs_and_healed_from_the_copies() {
     packs.iter().for_each(|pack| flip(store.as_ref(), pack));
     let text = place.ends(3, &["verify", RESOURCE, "--all"]).stdout;
     assert!(text.contains("NO snapshot can be recovered from"), "{text}");
+    let told = place.json(3, &["status"])["resources"][0]["red"].to_string();
+    assert!(told.contains("cannot be recovered from") && told.contains(&second), "{told}");
     let healed = place.json(0, &["verify", RESOURCE, "--all", "--heal"]);
     assert_eq!(healed[0]["recovered"], serde_json::json!([first, second]), "{healed}");
     assert_eq!(healed[0]["well"], true, "{healed}");
+    place.json(0, &["status"]);
     let again = place.json(0, &["verify", RESOURCE, "--all"]);
     assert_eq!(again[0]["damage"].as_array().unwrap().len(), 0, "{again}");
     assert_eq!(place.json(0, &["drill", "run", RESOURCE])["verdict"], "passed");

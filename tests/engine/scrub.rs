@@ -192,6 +192,20 @@ fn what_the_copies_lose_comes_back_from_the_main_repository() {
 }
 
 #[test]
+fn what_is_lost_for_good_is_never_called_healed() {
+    let world = World::new();
+    let repository = world.repository(&world.base);
+    let packs = keys(world.base.as_ref()).into_iter().filter(|key| key.contains("/data/"));
+    packs.for_each(|pack| harm(world.base.as_ref(), &pack, Harm::Flipped));
+    let verifying = Verifying::new();
+    let run = verifying.run(&scrub(&repository, None, Role::Only), true, true);
+    let lost = run.damage.iter().filter(|one| !one.healed && one.unhealed_because.is_some());
+    assert!(lost.count() > 0 && !run.affected.is_empty() && !run.is_well(), "{run:?}");
+    let findings = verifying.catalog.findings(&resource()).unwrap();
+    assert!(findings.len() > run.affected.len(), "{findings:?}");
+}
+
+#[test]
 fn sound_objects_are_not_read_again_before_their_turn() {
     let world = World::new();
     let repository = world.repository(&world.base);

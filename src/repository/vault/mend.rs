@@ -24,14 +24,14 @@ pub struct Mending<'a> {
 }
 
 /// What became of the blobs of damaged packs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mended {
     /// Intact in the damaged pack, and now in a new one.
     pub rescued: u64,
     /// Brought from the other vault.
     pub brought: u64,
-    /// In neither.
-    pub lost: u64,
+    /// In neither: how many, by pack.
+    pub lost: BTreeMap<Id, u64>,
 }
 
 /// What is known of a vault that may be damaged.
@@ -179,7 +179,7 @@ impl Vault {
                     None => match theirs.as_ref().and_then(|theirs| held(theirs, blob)) {
                         Some(content) => (content, &mut mended.brought),
                         None => {
-                            mended.lost += 1;
+                            *mended.lost.entry(pack.id).or_default() += 1;
                             continue;
                         }
                     },

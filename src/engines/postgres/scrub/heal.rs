@@ -13,7 +13,7 @@ use crate::ports::store::{Lock, Put};
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::vault::copy::Copying;
 use crate::repository::vault::layout::Part;
-use crate::repository::vault::mend::Mending;
+use crate::repository::vault::mend::{Mended, Mending};
 use crate::repository::vault::restore::RestoreSettings;
 use crate::repository::vault::{Id, Vault};
 use crate::repository::wal::WalArchive;
@@ -61,8 +61,16 @@ impl Scrub {
         let of_vault = |one: &&mut Damage| {
             matches!(stored.what(&one.key), What::Vault(Part::Pack(_) | Part::Index(_)))
         };
-        if let Err(error) = healed {
-            damage.iter_mut().filter(of_vault).for_each(|one| one.not_healed(&error));
+        match healed {
+            Err(error) => {
+                damage.iter_mut().filter(of_vault).for_each(|one| one.not_healed(&error));
+            }
+            Ok(mended) => damage.iter_mut().for_each(|one| {
+                let What::Vault(Part::Pack(id)) = stored.what(&one.key) else { return };
+                if let Some(count) = mended.lost.get(&id) {
+                    one.not_healed(&Error::failed(format!("{count} of its blobs are nowhere")));
+                }
+            }),
         }
         self.heal_snapshots(&stored, damage, affected, lock);
     }
@@ -107,7 +115,7 @@ impl Scrub {
         archive.copy_key(&there, key, limit_bytes, exact_bytes).map(drop)
     }
 
-    fn heal_vault(&self, stored: &Stored, damage: &[Damage], lock: &dyn Lock) -> Result<()> {
+    fn heal_vault(&self, stored: &Stored, damage: &[Damage], lock: &dyn Lock) -> Result<Mended> {
         let (mut index_files, mut packs) = (BTreeSet::new(), BTreeSet::new());
         for one in damage {
             match stored.what(&one.key) {
@@ -123,10 +131,10 @@ impl Scrub {
         // A lost index file leaves packs that no other names: those are entered anew as well.
         vault.mend_index(&index_files, &by)?;
         if packs.is_empty() {
-            return Ok(());
+            return Ok(Mended::default());
         }
         let other = self.other_vault();
-        vault.mend_packs(&packs, other.as_ref(), &by).map(drop)
+        vault.mend_packs(&packs, other.as_ref(), &by)
     }
 
     /// If it cannot be opened, what is intact here is rescued all the same.

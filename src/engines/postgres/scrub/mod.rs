@@ -39,6 +39,8 @@ use stored::Stored;
 
 /// Objects read between two notes in the catalog: what a killed run has to read again.
 const BATCH: usize = 256;
+/// Damaged objects that are remembered by name until the next run.
+const FINDINGS: usize = 20;
 
 /// What verification of one resource in one repository works with.
 pub struct Scrub {
@@ -112,6 +114,18 @@ struct Found {
 }
 
 impl ScrubRun {
+    /// What is wrong and was not put right, each with the reason: snapshots that are lost, and the
+    /// first damaged objects.
+    fn findings(&self) -> Vec<(String, String)> {
+        let lost = self.affected.iter().map(|affected| {
+            let what = format!("snapshot {} cannot be recovered from", affected.snapshot);
+            (what, affected.because.clone())
+        });
+        let damage = self.damage.iter().filter(|one| !one.healed).take(FINDINGS);
+        let damage = damage.map(|one| (format!("{} is damaged", one.key), one.problem.clone()));
+        lost.chain(damage).collect()
+    }
+
     /// Whether all that is stored is as it should be, as far as it was read.
     pub fn is_well(&self) -> bool {
         let healed = self.damage.iter().all(|damage| damage.healed);
@@ -139,7 +153,7 @@ impl Scrub {
             self.progress.enter("healing");
             recovered = self.put_right(&mut found, order, now)?;
         }
-        Ok(ScrubRun {
+        let run = ScrubRun {
             at: now,
             objects: stored.entries.len() as u64,
             bytes: stored.entries.iter().map(|entry| entry.bytes).sum(),
@@ -152,7 +166,9 @@ impl Scrub {
             sound: found.points.sound,
             recovered,
             lost_instants: found.points.lost_instants,
-        })
+        };
+        catalog.note_findings(&self.repository.id, &self.resource, &run.findings())?;
+        Ok(run)
     }
 
     fn find(
@@ -310,7 +326,10 @@ impl Scrub {
         for one in damage.iter_mut() {
             one.healed = match there.get(one.key.as_str()) {
                 Some(entry) => self.examine(&stored, entry).is_none(),
-                None => stored.is_replaceable(&one.key) && !names(&missing, &one.key),
+                None => {
+                    let whole = one.unhealed_because.is_none();
+                    whole && stored.is_replaceable(&one.key) && !names(&missing, &one.key)
+                }
             };
             if one.healed {
                 one.unhealed_because = None;
