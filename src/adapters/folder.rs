@@ -21,6 +21,11 @@ use crate::ports::store::{Change, Entry, Lock, Put, Replaced, Store, check_key, 
 /// Marks files that are not objects: unfinished writes and lock files.
 const TEMPORARY: &str = ".tmp-";
 const LOCKS: &str = ".locks";
+/// The lock of those who replace an object. No key begins with a dot, so no other lock is named so.
+const REPLACING: &str = ".replacing";
+const REPLACE_PAUSE: Duration = Duration::from_millis(20);
+/// Replacing takes as long as writing one object.
+const REPLACE_TRIES: u32 = 3_000;
 /// No write takes this long; older temporary files belong to nobody.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
@@ -104,6 +109,24 @@ impl FolderStore {
         let put = written?;
         File::open(parent)?.sync_all()?;
         Ok(put)
+    }
+
+    /// Keeps everybody else who replaces out until the value is dropped.
+    fn alone(&self) -> std::io::Result<FolderLock> {
+        self.must_be_there()?;
+        let dir = self.root.join(LOCKS);
+        make_directories(&dir)?;
+        let path = dir.join(REPLACING);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        for _ in 0..REPLACE_TRIES {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(FolderLock { file }),
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(REPLACE_PAUSE),
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        Err(ErrorKind::TimedOut.into())
     }
 
     /// Puts `body` in the place of the object, as old as that was.
@@ -220,6 +243,9 @@ impl Store for FolderStore {
 
     fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
         let path = self.path_of(key)?;
+        let _alone = self.alone().map_err(|cause| {
+            unreachable_store(cause, format!("cannot replace the object {key}: others do"))
+        })?;
         let Some(was) = self.get(key)? else { return Ok(Replaced::Absent) };
         let body = change(&was)?;
         self.exchange(&path, &body).map_err(|cause| {

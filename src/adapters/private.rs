@@ -28,6 +28,25 @@ pub fn create_file(path: &Path, text: &str) -> Result<()> {
     }
 }
 
+/// The line that a file holds, which is `text` if there is no file yet: of several processes that
+/// ask at once, all get the same.
+pub fn obtain_line(path: &Path, text: &str) -> Result<String> {
+    let what = || format!("read or make {}", path.display());
+    if !exists(path)? {
+        let name = format!("{text}.new");
+        let whole = path.with_file_name(name);
+        create_file(&whole, &format!("{text}\n"))?;
+        let linked = match fs::hard_link(&whole, path) {
+            Err(cause) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        };
+        // It has served, whoever was first.
+        let removed = fs::remove_file(&whole);
+        linked.and(removed).attempt(what)?;
+    }
+    fs::read_to_string(path).map(|line| line.trim().to_owned()).attempt(what)
+}
+
 /// Makes a directory of mode 0700, and its parents; one that is there stays as it is.
 pub fn make_directory(path: &Path) -> Result<()> {
     if path.is_dir() {
@@ -53,6 +72,15 @@ pub fn exists(path: &Path) -> Result<bool> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_line_is_what_the_first_one_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("line");
+        assert_eq!(obtain_line(&path, "first").unwrap(), "first");
+        assert_eq!(obtain_line(&path, "second").unwrap(), "first");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_private_file_is_never_replaced() {

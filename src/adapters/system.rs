@@ -23,6 +23,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// What this machine calls itself.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The system's cryptographic generator.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;

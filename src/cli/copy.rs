@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::exit::Done;
 use super::progress::Shown;
-use crate::daemon;
+use crate::daemon::{self, Purpose};
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::copy::{CopyPlan, CopyRun};
 use crate::error::Result;
@@ -28,7 +28,8 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
     let resource = daemon::resource_of(&config, &args.resource)?;
-    let job = parts.copy_job_of(&config, resource)?;
+    let purpose = if args.plan { Purpose::Look } else { Purpose::Write };
+    let job = parts.copy_job_of(&config, resource, purpose)?;
     let to = config.policy_of(resource).copy_to.clone().unwrap_or_default();
     if args.plan {
         let plan = blocking(move || job.plan()).await?;

@@ -7,7 +7,7 @@ use super::Context;
 use super::exit::Done;
 use super::list::local;
 use crate::config::{Config, Resource};
-use crate::daemon::{self, Parts};
+use crate::daemon::{self, Parts, Purpose};
 use crate::engines::postgres::expire::Applied;
 use crate::error::{Attempt, Error, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone, clean};
@@ -83,7 +83,8 @@ fn rule(
     resource: &Resource,
     role: Role,
 ) -> Result<(RetentionPlan, Option<Applied>)> {
-    let expiry = parts.expiry_of(config, resource, role)?;
+    let purpose = if args.apply { Purpose::Write } else { Purpose::Look };
+    let expiry = parts.expiry_of(config, resource, role, purpose)?;
     match args.apply {
         true => expiry.apply(args.confirm).map(|(plan, applied)| (plan, Some(applied))),
         false => Ok((expiry.plan()?, None)),

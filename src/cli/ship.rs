@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// Ship what there is now, then end
     #[arg(long)]
     once: bool,
+    /// Where another installation writes to the repository, wait until it ends or dies
+    #[arg(long)]
+    stand_by: bool,
     /// End after this long, such as 30s, 5m, 4h
     #[arg(long = "for", value_name = "DURATION", conflicts_with = "once")]
     limit: Option<Span>,
@@ -38,7 +41,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
-    let parts = context.parts()?;
+    let parts = context.parts()?.standing_by(args.stand_by);
     let protected = parts.protected(&config, &args.resource)?;
     let name = &protected.resource.name;
     let _lock = protected.repository.store.lock(&lock_name(name))?;

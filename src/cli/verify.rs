@@ -11,7 +11,7 @@ use super::exit::Done;
 use super::list::local;
 use super::progress::Shown;
 use crate::config::{Config, Resource};
-use crate::daemon::{self, Parts};
+use crate::daemon::{self, Parts, Purpose};
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::scrub::{Damage, Order, ScrubRun};
 use crate::error::{Attempt, Error, Result};
@@ -74,7 +74,8 @@ async fn verify(
     role: Role,
     context: &Context,
 ) -> Result<ScrubRun> {
-    let scrub = parts.scrub_of(config, resource, role)?;
+    let purpose = if args.heal { Purpose::Write } else { Purpose::Look };
+    let scrub = parts.scrub_of(config, resource, role, purpose)?;
     let catalog = parts.catalog(config)?;
     let within = config.policy_of(resource).verify_within;
     let order = Order { all: args.all, heal: args.heal, within };

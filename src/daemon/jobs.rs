@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Parts, Protected, compression_level};
+use super::{Parts, Protected, Purpose, compression_level};
 use crate::adapters::programs;
 use crate::config::{self, Config, Resource};
 use crate::engines::postgres::cluster;
@@ -32,9 +32,14 @@ impl Parts {
     ///
     /// # Errors
     /// Of kind `Config` if its policy names no repository for copies.
-    pub fn copy_job_of(&self, config: &Config, resource: &Resource) -> Result<CopyJob> {
+    pub fn copy_job_of(
+        &self,
+        config: &Config,
+        resource: &Resource,
+        purpose: Purpose,
+    ) -> Result<CopyJob> {
         let policy = config.policy_of(resource);
-        let Some((_, to)) = self.copies_of(config, resource)? else {
+        let Some(to) = policy.copy_to.as_deref() else {
             let what =
                 format!("the policy `{}` of `{}` copies nothing", policy.name, resource.name);
             return Err(Error::new(Kind::Config, what)
@@ -42,7 +47,7 @@ impl Parts {
         };
         Ok(CopyJob {
             from: self.open_repository(config, &resource.repository)?,
-            to,
+            to: self.open_for(config, to, purpose)?,
             resource: resource.name.clone(),
             terms: Terms::of(policy, &config.daemon.timezone, Role::Main),
             replicate: policy.replicate,
@@ -91,12 +96,20 @@ impl Parts {
     }
 
     /// What retention of a resource works with, in one of the repositories that hold it.
-    pub fn expiry_of(&self, config: &Config, resource: &Resource, role: Role) -> Result<Expiry> {
+    pub fn expiry_of(
+        &self,
+        config: &Config,
+        resource: &Resource,
+        role: Role,
+        purpose: Purpose,
+    ) -> Result<Expiry> {
         let policy = config.policy_of(resource);
-        let copies = self.copies_of(config, resource)?.map(|(_, copies)| copies);
-        let (repository, copies) = match (role, copies) {
-            (Role::Copies, Some(copies)) => (copies, None),
-            (_, copies) => (self.open_repository(config, &resource.repository)?, copies),
+        let (repository, copies) = match (role, policy.copy_to.as_deref()) {
+            (Role::Copies, Some(copies)) => (self.open_for(config, copies, purpose)?, None),
+            _ => {
+                let copies = self.copies_of(config, resource)?.map(|(_, copies)| copies);
+                (self.open_for(config, &resource.repository, purpose)?, copies)
+            }
         };
         Ok(Expiry {
             repository,
@@ -110,18 +123,22 @@ impl Parts {
     }
 
     /// What verification of a resource works with, in one of the repositories that hold it.
-    pub fn scrub_of(&self, config: &Config, resource: &Resource, role: Role) -> Result<Scrub> {
+    pub fn scrub_of(
+        &self,
+        config: &Config,
+        resource: &Resource,
+        role: Role,
+        purpose: Purpose,
+    ) -> Result<Scrub> {
         let policy = config.policy_of(resource);
-        let own = self.open_repository(config, &resource.repository);
-        let copies = self.copies_of(config, resource);
-        // The other one is for comparing and healing; this one is verified without it.
-        let (repository, other) = match role {
-            Role::Main | Role::Only => (own?, told(copies).flatten().map(|(_, copies)| copies)),
-            Role::Copies => match copies? {
-                Some((_, copies)) => (copies, told(own)),
-                None => (own?, None),
-            },
+        let (own, copies) = (resource.repository.as_str(), policy.copy_to.as_deref());
+        let (own, other) = match (role, copies) {
+            (Role::Copies, Some(copies)) => (copies, Some(own)),
+            _ => (own, copies),
         };
+        let repository = self.open_for(config, own, purpose)?;
+        // The other one is for comparing and healing; this one is verified without it.
+        let other = other.and_then(|other| told(self.open_repository(config, other)));
         Ok(Scrub {
             repository,
             other,

@@ -2,6 +2,7 @@
 //! engines. Whoever runs work, a command or the daemon's loop, gets its parts here.
 
 mod jobs;
+mod leases;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,19 +15,23 @@ use crate::adapters::postgres::PgConnector;
 use crate::adapters::postgres::conninfo::Conninfo;
 use crate::adapters::s3::{Credentials, S3Store};
 use crate::adapters::system::{SystemClock, SystemEntropy};
-use crate::adapters::{private, secrets};
+use crate::adapters::{private, secrets, system};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Location, ObjectLock, PostgresSource, Resource};
 use crate::engines::postgres::source::Source;
 use crate::error::{Attempt, Error, Kind, Result};
+use crate::model::ResourceName;
 use crate::plan::retention::Role;
 use crate::ports::postgres::Connector;
 use crate::ports::server::Launcher;
 use crate::ports::{Clock, Entropy, Store};
 use crate::repository::seal::{Identities, Recipients};
-use crate::repository::{Repository, retirement};
+use crate::repository::{Repository, lease, retirement};
+
+use leases::Leases;
 
 const CATALOG: &str = "catalog.sqlite";
+const INSTALLATION: &str = "installation";
 
 /// What reaches the world, shared by everything that is built here.
 #[derive(Clone)]
@@ -37,6 +42,18 @@ pub struct Parts {
     pub launcher: Arc<dyn Launcher>,
     /// Where `.pgpass` is looked for.
     home: Option<PathBuf>,
+    leases: Arc<Leases>,
+    /// Waits where another installation writes, instead of giving up.
+    stands_by: bool,
+}
+
+/// What a repository is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reading; needs no lease.
+    Look,
+    /// Storing or removing, under the lease.
+    Write,
 }
 
 /// One resource with its repository and its servers; nothing is connected yet.
@@ -61,7 +78,14 @@ impl Parts {
             connector: Arc::new(PgConnector { home: home.clone() }),
             launcher: Arc::new(ProcessLauncher::new()?),
             home,
+            leases: Arc::default(),
+            stands_by: false,
         })
+    }
+
+    /// The same, for who waits his turn where another installation writes.
+    pub fn standing_by(self, stands_by: bool) -> Parts {
+        Parts { stands_by, ..self }
     }
 
     /// The repository of that name, which is of `config`.
@@ -77,6 +101,50 @@ impl Parts {
         let recipients = effective_recipients(configured, identities.as_ref())?;
         let opened = Repository::open(open_store(configured)?, recipients, identities);
         opened.attempt(|| format!("open the repository `{name}`"))
+    }
+
+    /// The same for `purpose`: for writing it takes the lease, or shares in it, as long as this
+    /// value or a clone of it lives.
+    ///
+    /// # Errors
+    /// Besides: `Kind::Busy` while another installation writes.
+    pub fn open_for(&self, config: &Config, name: &str, purpose: Purpose) -> Result<Repository> {
+        let repository = self.open_repository(config, name)?;
+        if purpose == Purpose::Look {
+            return Ok(repository);
+        }
+        let installation = self.installation(config)?;
+        let resources: Vec<ResourceName> = config
+            .resources
+            .iter()
+            .filter(|resource| places(config, resource).iter().any(|(place, _)| *place == name))
+            .map(|resource| resource.name.clone())
+            .collect();
+        let claimant = lease::Claimant {
+            installation: &installation,
+            host: &system::host_name(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.as_ref(),
+            pause: &|pause| {
+                std::thread::sleep(pause);
+                true
+            },
+            stand_by: self.stands_by,
+            resources: &resources,
+        };
+        let what = || format!("obtain the lease of the repository `{name}`");
+        let taken = || lease::take(&repository, &claimant).attempt(what);
+        let lease = self.leases.obtain(name, taken)?;
+        Ok(repository.under(lease))
+    }
+
+    /// What tells this installation from others: drawn once, kept in the state directory.
+    fn installation(&self, config: &Config) -> Result<String> {
+        let dir = &config.daemon.state_dir;
+        private::make_directory(dir)?;
+        let mut drawn = [0; 16];
+        self.entropy.fill(&mut drawn);
+        private::obtain_line(&dir.join(INSTALLATION), &hex::encode(drawn))
     }
 
     /// The servers of a resource.
@@ -106,7 +174,7 @@ impl Parts {
     /// Refused if it is retired; those of [`Parts::open_repository`].
     pub fn protected<'c>(&self, config: &'c Config, name: &str) -> Result<Protected<'c>> {
         let resource = resource_of(config, name)?;
-        let repository = self.open_repository(config, &resource.repository)?;
+        let repository = self.open_for(config, &resource.repository, Purpose::Write)?;
         retirement::must_be_in_use(&repository, &resource.name)?;
         Ok(Protected {
             resource,

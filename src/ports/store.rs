@@ -104,11 +104,12 @@ pub trait Store: Send + Sync {
     /// the other, whole; an object that is removed meanwhile stays removed. It stays as old as it
     /// was: [`Entry::stored_at`] tells when its content came.
     ///
-    /// Two that replace the same object at once must be kept apart by a lock.
+    /// Of two that replace the same object at once, each sees what the other left, or fails: what
+    /// `change` is given is what is replaced.
     ///
     /// # Errors
-    /// Those of `change`, and then nothing was changed; `Kind::Busy` where a store notices that
-    /// the object was replaced by another meanwhile.
+    /// Those of `change`, and then nothing was changed; `Kind::Busy` if the object was replaced by
+    /// another meanwhile.
     fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced>;
 
     /// Removes the object; one that is not there is removed already.

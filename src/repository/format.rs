@@ -9,6 +9,7 @@ use crate::error::{Attempt, Error, Kind, Result};
 use crate::ports::store::{Put, Replaced, Store};
 use crate::ports::{Clock, Entropy};
 use crate::repository::layout;
+use crate::repository::lease::Lease;
 use crate::repository::seal::{Identities, Recipients};
 
 /// The format this version writes and reads.
@@ -35,6 +36,8 @@ pub struct Repository {
     pub recipients: Recipients,
     pub id: String,
     identities: Option<Identities>,
+    /// Under which this process writes; `None` for one that only reads.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Repository {
@@ -91,7 +94,7 @@ impl Repository {
                 .because(format!("its recipient is {}", identities.recipients().join(", ")))
                 .hint("Name the identity that belongs to one of the repository's recipients."));
         }
-        Ok(Repository { store, recipients, id: file.repository_id, identities })
+        Ok(Repository { store, recipients, id: file.repository_id, identities, lease: None })
     }
 
     /// Opens a repository as it is, with whatever recipients it has, for somebody with a key and
@@ -100,7 +103,8 @@ impl Repository {
         let file = read_format(store.as_ref())?;
         let recipients = Recipients::parse(&file.recipients)
             .attempt(|| format!("read the recipients of {}", store.describe()))?;
-        Ok(Repository { store, recipients, id: file.repository_id, identities: Some(identities) })
+        let (id, identities) = (file.repository_id, Some(identities));
+        Ok(Repository { store, recipients, id, identities, lease: None })
     }
 
     /// To whom to seal what is written now. Looked up each time: a process that runs on with the
@@ -135,6 +139,25 @@ impl Repository {
             Error::refused("reading from the repository needs an identity, and none is configured")
                 .hint("Set `identity` of the repository in the configuration.")
         })
+    }
+
+    /// The same, to be written to under `lease`.
+    pub fn under(self, lease: Arc<Lease>) -> Repository {
+        Repository { lease: Some(lease), ..self }
+    }
+
+    /// The lease under which this process writes, if it was given one.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_deref()
+    }
+
+    /// Refuses to go on once another installation took over. No request is made, and a store that
+    /// cannot be reached for a while is no reason.
+    pub fn must_not_be_deposed(&self) -> Result<()> {
+        match self.lease() {
+            Some(lease) if lease.is_deposed() => lease.check(),
+            _ => Ok(()),
+        }
     }
 
     /// Whether this process can read what it writes.

@@ -10,6 +10,22 @@ use crate::model::{Extent, ResourceName, SegmentSize, SystemId, Timeline};
 /// Format, repository id, public recipients: the only clear text.
 pub const FORMAT: &str = "fenice.json";
 
+/// Who may write.
+pub const LEASE: &str = "lease.json";
+
+/// Prefix of [`generation`].
+pub const GENERATIONS: &str = "generations/";
+
+/// What there was when a generation of writers began. Sorts by its number.
+pub fn generation(number: u64) -> String {
+    format!("{GENERATIONS}{number:020}.json")
+}
+
+/// The number within [`generation`]'s key; `None` for strangers.
+pub fn generation_number(key: &str) -> Option<u64> {
+    key.strip_prefix(GENERATIONS)?.strip_suffix(".json")?.parse().ok()
+}
+
 /// Prefix of [`secret`].
 pub const SECRETS: &str = "keys/";
 

@@ -10,8 +10,8 @@ use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, ResourceName, SegmentSize, SystemId, Timeline};
 use crate::ports::store::Put;
 use crate::repository::format::Repository;
-use crate::repository::layout;
 use crate::repository::listing::read_listed;
+use crate::repository::{generation, layout};
 
 /// No manifest is larger; also the bound on what a damaged one may unfold to.
 const LIMIT_BYTES: u64 = 64 << 20;
@@ -107,6 +107,9 @@ pub struct SnapshotManifest {
     pub config_files: Vec<String>,
     /// Tables with their estimated number of rows at the start, for drills.
     pub tables: Vec<TableEstimate>,
+    /// Of the lease under which it was committed; 0 where there was none.
+    #[serde(default)]
+    pub generation: u64,
     /// Where it comes from, if it is a copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<CopiedFrom>,
@@ -259,12 +262,22 @@ pub struct GapManifest {
     pub reason: String,
 }
 
-/// Every committed snapshot of a resource, oldest first.
+/// Every committed snapshot of a resource, oldest first, without those that were committed too
+/// late: after another installation had taken over.
 pub fn snapshots(
     repository: &Repository,
     resource: &ResourceName,
 ) -> Result<Vec<SnapshotManifest>> {
-    read_all(repository, &layout::snapshots(resource))
+    snapshots_and_late(repository, resource).map(|(counting, _)| counting)
+}
+
+/// The same, and those that were committed too late.
+pub fn snapshots_and_late(
+    repository: &Repository,
+    resource: &ResourceName,
+) -> Result<(Vec<SnapshotManifest>, Vec<SnapshotManifest>)> {
+    let all = read_all(repository, &layout::snapshots(resource))?;
+    generation::split(repository, all)
 }
 
 /// Every recorded gap of a resource, oldest first.

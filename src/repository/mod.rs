@@ -4,10 +4,13 @@
 //! manifest that speaks of it last; nothing is ever overwritten in place, but to seal the same
 //! content to other recipients.
 
+pub mod commit;
 pub mod format;
+pub mod generation;
 pub mod hold;
 pub mod kit;
 pub mod layout;
+pub mod lease;
 pub mod listing;
 pub mod manifest;
 pub mod pin;

@@ -1,10 +1,13 @@
 //! Pins: what a reader needs to stay while it reads (RULES 22). In clear, because a reader may be
 //! without keys, and a pin that cannot be read counts as pinning everything.
+//!
+//! Who writes to a vault pins it as well, before he looks at what it holds. Whoever removes looks
+//! for pins after he marked what is to go: of the two, one sees the other, whatever pauses.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, Kind, Result};
 use crate::model::{ResourceName, Span};
 use crate::ports::store::Put;
 use crate::repository::{Repository, layout};
@@ -18,8 +21,24 @@ pub const TTL: Span = Span::seconds(24 * 3_600);
 pub struct PinFile {
     pub version: u32,
     pub resource: ResourceName,
-    /// The snapshot that is read, with the log from there on.
+    /// The snapshot that is read, with the log from there on. Empty for a writer, who needs the
+    /// vault as it is.
     pub snapshot: String,
+    /// Of one who writes: the generation of his lease, 0 without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<u64>,
+}
+
+impl PinFile {
+    /// Of one who reads a snapshot.
+    pub fn reader(resource: ResourceName, snapshot: String) -> PinFile {
+        PinFile { version: 1, resource, snapshot, writer: None }
+    }
+
+    /// Of one who writes to the vault of a resource.
+    pub fn writer(resource: ResourceName, generation: u64) -> PinFile {
+        PinFile { version: 1, resource, snapshot: String::new(), writer: Some(generation) }
+    }
 }
 
 /// A pin in force.
@@ -49,6 +68,18 @@ pub fn put(repository: &Repository, id: &str, file: &PinFile) -> Result<OwnPin> 
 }
 
 impl OwnPin {
+    /// Whether it is there still.
+    ///
+    /// # Errors
+    /// `Kind::Busy` if another took it for that of a process that had died.
+    pub fn check(&self) -> Result<()> {
+        match self.repository.store.get(&self.key)? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(Kind::Busy, format!("{} was removed by another", self.key))
+                .hint("This process seemed to have died. Nothing was committed; run it again.")),
+        }
+    }
+
     /// Leaves it to run out by itself: what was begun goes on in another process.
     pub fn leave(mut self) {
         self.left = true;
@@ -67,23 +98,40 @@ impl Drop for OwnPin {
     }
 }
 
-/// The pins in force that concern `resource`.
+/// The pins in force that concern `resource`. A writer's does not lapse by itself.
 pub fn in_force(
     repository: &Repository,
     resource: &ResourceName,
     now: Timestamp,
 ) -> Result<Vec<Pinned>> {
+    let lapsed = |stored_at: Timestamp| stored_at.checked_add(TTL.0).is_ok_and(|at| at <= now);
+    let mut pins = all(repository, resource)?;
+    pins.retain(|(pin, stored_at)| pin.is_of_writer() || !lapsed(*stored_at));
+    Ok(pins.into_iter().map(|(pin, _)| pin).collect())
+}
+
+/// The pins of those who write, or died while they did.
+pub fn of_writers(repository: &Repository, resource: &ResourceName) -> Result<Vec<Pinned>> {
+    let pins = all(repository, resource)?.into_iter().map(|(pin, _)| pin);
+    Ok(pins.filter(Pinned::is_of_writer).collect())
+}
+
+impl Pinned {
+    fn is_of_writer(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.writer.is_some())
+    }
+}
+
+/// Every pin that concerns `resource`, with the instant it came.
+fn all(repository: &Repository, resource: &ResourceName) -> Result<Vec<(Pinned, Timestamp)>> {
     let mut pins = Vec::new();
     for entry in repository.store.list(layout::PINS)? {
-        if entry.stored_at.checked_add(TTL.0).is_ok_and(|until| until <= now) {
-            continue;
-        }
         // Gone since it was listed: its reader has ended.
         let Some(body) = repository.store.get(&entry.key)? else { continue };
         let file: Option<PinFile> = serde_json::from_slice(&body).ok();
         if file.as_ref().is_none_or(|file| file.resource == *resource) {
             let id = entry.key.trim_start_matches(layout::PINS).trim_end_matches(".json");
-            pins.push(Pinned { id: id.to_owned(), file });
+            pins.push((Pinned { id: id.to_owned(), file }, entry.stored_at));
         }
     }
     Ok(pins)

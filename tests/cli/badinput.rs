@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use fenice::repository::layout;
 use jiff::{SignedDuration, Timestamp};
 
 use super::rig::{Place, RESOURCE};
@@ -57,10 +58,12 @@ impl Stored {
         assert!(changed.is_empty() && before.len() == after.len(), "changed: {changed:?}");
     }
 
-    /// Every object of the repository, with its bytes.
+    /// Every object of the repository, with its bytes, but for the lease: whoever meant to write had
+    /// it before it was refused.
     fn repository(&self) -> BTreeMap<String, Vec<u8>> {
         let store = self.place.home.store();
         let keys = store.list("").unwrap().into_iter().map(|entry| entry.key);
+        let keys = keys.filter(|key| key != layout::LEASE);
         keys.map(|key| (key.clone(), store.get(&key).unwrap().unwrap())).collect()
     }
 

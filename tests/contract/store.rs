@@ -147,6 +147,28 @@ fn replacing_makes_nothing_and_undoes_nothing() {
 }
 
 #[test]
+fn of_two_that_replace_none_undoes_the_other() {
+    each(|store| {
+        store.put_new("count.json", b"0").unwrap();
+        let count = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().parse::<u32>().unwrap();
+        let work = || {
+            for _ in 0..5 {
+                let mut next = |was: &[u8]| Ok((count(was) + 1).to_string().into_bytes());
+                while let Err(error) = store.replace("count.json", &mut next) {
+                    assert_eq!(error.kind(), Kind::Busy, "{error:?}");
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(work);
+            }
+        });
+        assert_eq!(count(&store.get("count.json").unwrap().unwrap()), 15);
+    });
+}
+
+#[test]
 fn who_reads_while_an_object_is_replaced_gets_it_whole() {
     each(|store| {
         store.put_new("k/x", &[0; 50_000]).unwrap();

@@ -180,7 +180,7 @@ fn holds_readers_locks_and_doubts_keep_what_would_go() {
     let ended = || hold::release(&rig.repository, &rig.resource, &release).unwrap();
     assert_eq!((ended(), ended()), (Put::Created, Put::Exists));
     // Somebody restores it just now; by the store's clock this is today.
-    let file = PinFile { version: 1, resource: rig.resource.clone(), snapshot: all[1].clone() };
+    let file = PinFile::reader(rig.resource.clone(), all[1].clone());
     let own = pin::put(&rig.repository, "reader", &file).unwrap();
     rig.repository.store.put_new("pins/odd.json", b"nonsense").unwrap();
     let pinned = |at: Timestamp| pin::in_force(&rig.repository, &rig.resource, at).unwrap().len();

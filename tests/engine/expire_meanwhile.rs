@@ -132,7 +132,7 @@ fn a_reader_that_begins_meanwhile_goes_on_undisturbed() {
     let (all, before) = (ids(&repository), data(store.as_ref()));
     let (other, read) = (repository.clone(), all[3].clone());
     let meanwhile = before_removal(4, &store, move || {
-        let file = PinFile { version: 1, resource: resource(), snapshot: read };
+        let file = PinFile::reader(resource(), read);
         pin::put(&other, "reader", &file).unwrap().leave();
     });
     let through: Arc<dyn Store> = meanwhile.clone();

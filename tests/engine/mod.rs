@@ -6,6 +6,7 @@ mod forked;
 mod restoring;
 mod rig;
 mod scrub; // verification: what is lost, what comes back
+mod turnstile; // two daemons at one store, a call at a time
 mod witness; // what is true of a repository at any instant
 mod world; // a small repository in memory
 
@@ -28,4 +29,5 @@ mod standby;
 mod stream;
 mod survival;
 mod timelines;
+mod two_daemons; // who is deposed commits and destroys nothing
 mod without_us;

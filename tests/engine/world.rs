@@ -94,6 +94,7 @@ pub fn snapshot(number: u64, restic: String) -> SnapshotManifest {
         pages: PageReport::default(),
         config_files: Vec::new(),
         tables: Vec::new(),
+        generation: 0,
         copied: None,
     }
 }

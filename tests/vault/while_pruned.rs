@@ -9,7 +9,7 @@ use fenice::adapters::system::SystemEntropy;
 use fenice::error::Result;
 use fenice::ports::Store;
 use fenice::ports::store::{Change, Entry, Lock, Put, Replaced};
-use fenice::repository::vault::prune::Pruning;
+use fenice::repository::vault::prune::{Guard, Pruning};
 use fenice::repository::vault::{Id, Vault, WriteSettings};
 
 use super::meanwhile::{Call, Meanwhile};
@@ -28,12 +28,14 @@ fn two_snapshots() -> (Arc<dyn Store>, Vault, Id, Model) {
 /// Removes every snapshot but `keep`, and takes what only those led to out of the index.
 fn prune(vault: &Vault, keep: Id) {
     let pruning = Pruning {
+        listed: vault.snapshot_ids().unwrap(),
         now: model::now(),
         grace: std::time::Duration::from_secs(3_600),
         write: WriteSettings::default(),
         entropy: Arc::new(SystemEntropy),
     };
-    let pruned = vault.prune(&BTreeSet::from([keep]), &pruning, &|| Ok(())).unwrap();
+    let guard = Guard { allowed: &|| Ok(()), undisturbed: &|| Ok(true) };
+    let pruned = vault.prune(&BTreeSet::from([keep]), &pruning, &guard).unwrap();
     assert!(pruned.snapshots_removed == 1 && pruned.packs_marked > 0, "{pruned:?}");
 }
 

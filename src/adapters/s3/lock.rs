@@ -210,6 +210,10 @@ impl Holding {
         let written = self.objects.put_if(&self.key, self.claim.bytes()?, condition).await?;
         let still = written.is_some();
         self.etag = written.unwrap_or_default();
+        if still && let Err(error) = self.objects.remove_superseded(&self.key, &self.etag).await {
+            // Whether it is held does not depend on it; the next renewal removes these as well.
+            tracing::debug!(error = %error.chain(), "versions of a lock were left");
+        }
         Ok(still)
     }
 

@@ -78,7 +78,7 @@ impl Vault {
         let mut storer = writer.storer_of(BlobType::Tree)?;
         let mut reached = Reached::default();
         from.reach(&their_index, original.tree, &mut reached, &mut |tree, text| {
-            if !our_index.holds(BlobType::Tree, tree) {
+            if !our_index.keeps(BlobType::Tree, tree) {
                 new_trees.push(*tree);
                 storer.store_chunk(text)?;
             }
@@ -86,7 +86,7 @@ impl Vault {
         })?;
         storer.finish()?;
 
-        let lacking = |id: &&Id| !our_index.holds(BlobType::Data, id);
+        let lacking = |id: &&Id| !our_index.keeps(BlobType::Data, id);
         let new_data: Vec<Id> = reached.data.iter().filter(lacking).copied().collect();
         let brought = blobs_as_file(&their_index, new_data)?;
         (by.expect)(2 * brought.size);

@@ -39,6 +39,8 @@ pub struct Pack {
     pub bytes: u64,
     /// Size in the listing; `None` if it is not listed.
     pub stored_bytes: Option<u64>,
+    /// Whether it is to leave the index and then be deleted: nothing new may count on it.
+    pub is_leaving: bool,
 }
 
 impl Pack {
@@ -73,8 +75,10 @@ pub struct Index {
     packs: Vec<Pack>,
     data: Vec<Slot>,
     trees: Vec<Slot>,
-    /// Packs that an index file marks for deletion and no other names.
+    /// Packs that an index file marks for deletion and none names otherwise any more.
     marked: IdSet,
+    /// Those that are marked and still named.
+    leaving: IdSet,
     /// Listed packs that no index file names, with their sizes: of crashed or running writers.
     orphans: BTreeMap<Id, u64>,
 }
@@ -94,6 +98,10 @@ impl Index {
                 }
             }
         }
+        for pack in &mut index.packs {
+            pack.is_leaving = marked.contains(&pack.id);
+        }
+        index.leaving = index.packs.iter().filter(|p| p.is_leaving).map(|p| p.id).collect();
         marked.retain(|id| !known.contains_key(id));
         let unnamed = |id: &Id| !known.contains_key(id) && !marked.contains(id);
         index.orphans =
@@ -101,9 +109,10 @@ impl Index {
         index.marked = marked;
         let packs = &index.packs;
         for table in [&mut index.data, &mut index.trees] {
-            // Of several copies of a blob, one in a pack that is there comes first.
+            // Of several copies of a blob, one in a pack that is there and stays comes first.
             table.sort_unstable_by_key(|slot| {
-                (slot.id, !packs[slot.pack as usize].is_present(), slot.pack, slot.offset)
+                let pack = &packs[slot.pack as usize];
+                (slot.id, !pack.is_present(), pack.is_leaving, slot.pack, slot.offset)
             });
             table.shrink_to_fit();
         }
@@ -114,7 +123,8 @@ impl Index {
         // 2^32 packs would be 64 PiB; the cast is never reached.
         let number = self.packs.len() as u32;
         let stored_bytes = listed.get(&pack.id).copied();
-        self.packs.push(Pack { id: pack.id, bytes: pack_bytes(&pack.blobs), stored_bytes });
+        let (id, bytes) = (pack.id, pack_bytes(&pack.blobs));
+        self.packs.push(Pack { id, bytes, stored_bytes, is_leaving: false });
         for blob in pack.blobs {
             let slot = Slot {
                 id: blob.id,
@@ -168,6 +178,14 @@ impl Index {
         self.locate(blob_type, id).is_some_and(|location| self.pack(&location).is_present())
     }
 
+    /// The same in a pack that stays: what is written now may count on it.
+    pub fn keeps(&self, blob_type: BlobType, id: &Id) -> bool {
+        self.locate(blob_type, id).is_some_and(|location| {
+            let pack = self.pack(&location);
+            pack.is_present() && !pack.is_leaving
+        })
+    }
+
     pub fn pack(&self, location: &Location) -> &Pack {
         &self.packs[location.pack as usize]
     }
@@ -185,6 +203,11 @@ impl Index {
     /// Packs that no index file names, with their sizes; harmless.
     pub fn orphans(&self) -> &BTreeMap<Id, u64> {
         &self.orphans
+    }
+
+    /// Whether a pack that the index names is marked to leave it.
+    pub fn is_leaving(&self, id: &Id) -> bool {
+        self.leaving.contains(id)
     }
 
     /// Packs that wait for deletion; their blobs are not to be used.

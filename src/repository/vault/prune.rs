@@ -5,6 +5,11 @@
 //! more: until then an index file marks it, in the words that rustic knows too
 //! (`packs_to_delete`). The order survives a crash anywhere: snapshots, new packs, their index,
 //! marks, old index files; and in a later run, before all else, packs, then marks.
+//!
+//! It survives a second writer as well, of whom no lock may have kept this one apart (RULES 21). A
+//! mark is for good: nothing new counts on a marked pack, and what is still needed of one is copied
+//! out of it by a later run. After marking, and before anything leaves the index, the caller looks
+//! whether anybody began or ended writing since the plan was made; then this run goes no further.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +20,6 @@ use serde::Serialize;
 
 use super::id::Id;
 use super::index::{IndexFile, IndexPack};
-use super::layout::ids_of;
 use super::pack::{PackedBlob, pack_bytes};
 use super::reach::Reached;
 use super::read::BlobOpener;
@@ -31,6 +35,18 @@ pub struct Pruning {
     pub grace: Duration,
     pub write: WriteSettings,
     pub entropy: Arc<dyn Entropy>,
+    /// The snapshots that may be removed, as listed before it was asked who writes: any other
+    /// belongs to somebody who has just begun.
+    pub listed: BTreeSet<Id>,
+}
+
+/// What the caller answers for while a vault is pruned.
+pub struct Guard<'a> {
+    /// Asked before anything is removed: whether this process still holds the lock, and the lease,
+    /// that keep every other writer out.
+    pub allowed: &'a dyn Fn() -> Result<()>,
+    /// Asked after packs were marked: whether nobody writes now or did since the plan was made.
+    pub undisturbed: &'a dyn Fn() -> Result<bool>,
 }
 
 /// What a run did.
@@ -45,6 +61,8 @@ pub struct Pruned {
     pub bytes_deleted: u64,
     /// Packs that still wait for their deletion.
     pub packs_waiting: u64,
+    /// Whether it stopped because somebody else wrote: a later run finishes it.
+    pub disturbed: bool,
 }
 
 const DAMAGED: &str = "Nothing was removed that it needs; `restic check` tells what is damaged.";
@@ -53,9 +71,7 @@ const DAMAGED: &str = "Nothing was removed that it needs; `restic check` tells w
 type Leaving = BTreeMap<Id, (IndexPack, Vec<PackedBlob>)>;
 
 impl Vault {
-    /// Removes every snapshot that is not in `keep`, and what only those led to. `allowed` is
-    /// asked before anything is removed: whether this process still holds the lock that keeps
-    /// every other writer out.
+    /// Removes every listed snapshot that is not in `keep`, and what only those led to.
     ///
     /// # Errors
     /// Anything a kept snapshot leads to is not there: then nothing is removed. Or the store's own.
@@ -63,22 +79,21 @@ impl Vault {
         &self,
         keep: &BTreeSet<Id>,
         pruning: &Pruning,
-        allowed: &dyn Fn() -> Result<()>,
+        guard: &Guard<'_>,
     ) -> Result<Pruned> {
         let mut pruned = Pruned::default();
-        // First, so that nothing below holds up what is due, and so that a mark which a crash left
-        // void is gone before the same pack is marked anew.
-        self.delete_marked(pruning, allowed, &mut pruned)?;
+        // First, so that nothing below holds up what is due.
+        self.delete_marked(pruning, guard, &mut pruned)?;
         let files = self.index_files()?;
         let listed = self.list_packs()?;
         let index = Index::build(files.values().cloned().collect(), &listed);
         let living = self.living(&index, keep)?;
-        pruned.snapshots_removed = self.remove_snapshots(keep, allowed)?;
+        pruned.snapshots_removed = self.remove_snapshots(keep, pruning, guard)?;
         let leaving = leaving(&files, &index, &living);
         if !leaving.is_empty() {
             pruned.bytes_copied = self.copy_living(&files, &leaving, &listed, pruning)?;
             self.check_living(&leaving, &living)?;
-            self.mark(&leaving, pruning, allowed)?;
+            pruned.disturbed = !self.mark(&leaving, pruning, guard)?;
             pruned.packs_marked = leaving.len() as u64;
             pruned.packs_waiting += pruned.packs_marked;
         }
@@ -99,13 +114,13 @@ impl Vault {
     fn remove_snapshots(
         &self,
         keep: &BTreeSet<Id>,
-        allowed: &dyn Fn() -> Result<()>,
+        pruning: &Pruning,
+        guard: &Guard<'_>,
     ) -> Result<u64> {
         let mut removed = 0;
-        let listing = self.store().list(&self.layout().snapshots())?;
-        for (id, _) in ids_of(&listing).filter(|(id, _)| !keep.contains(id)) {
-            allowed()?;
-            self.store().remove(&self.layout().snapshot(&id))?;
+        for id in pruning.listed.difference(keep) {
+            (guard.allowed)()?;
+            self.store().remove(&self.layout().snapshot(id))?;
             removed += 1;
         }
         Ok(removed)
@@ -168,62 +183,64 @@ impl Vault {
         check_held(&Index::build(staying, &self.list_packs()?), living, "in the packs that stay")
     }
 
-    /// Takes packs out of the index and marks them.
-    fn mark(
-        &self,
-        leaving: &Leaving,
-        pruning: &Pruning,
-        allowed: &dyn Fn() -> Result<()>,
-    ) -> Result<()> {
+    /// Marks packs and takes them out of the index; `false` if they stay in it for now.
+    fn mark(&self, leaving: &Leaving, pruning: &Pruning, guard: &Guard<'_>) -> Result<bool> {
         let time = Some(pruning.now);
         let marks = leaving.values().map(|(pack, _)| IndexPack { time, ..pack.clone() });
         let marks = IndexFile { packs: Vec::new(), packs_to_delete: marks.collect() };
+        (guard.allowed)()?;
         self.write_index(&marks, pruning.entropy.as_ref())?;
+        if !(guard.undisturbed)()? {
+            return Ok(false);
+        }
         let names = |file: &IndexFile| file.packs.iter().any(|pack| leaving.contains_key(&pack.id));
         for (id, file) in self.index_files()?.into_iter().filter(|(_, file)| names(file)) {
             let rest = without(&file, leaving);
-            self.replace_index(&id, &rest, pruning.entropy.as_ref(), allowed)?;
+            self.replace_index(&id, &rest, pruning.entropy.as_ref(), guard.allowed)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Deletes packs whose grace is over, and their marks.
+    /// Deletes packs whose grace is over, and their marks. One that is in the index as well, since
+    /// a run was cut short, leaves that first.
     fn delete_marked(
         &self,
         pruning: &Pruning,
-        allowed: &dyn Fn() -> Result<()>,
+        guard: &Guard<'_>,
         pruned: &mut Pruned,
     ) -> Result<()> {
         let files = self.index_files()?;
         let listed = self.list_packs()?;
         let indexed: BTreeSet<Id> =
             files.values().flat_map(|file| &file.packs).map(|pack| pack.id).collect();
+        // The newest mark of a pack counts: it was made when the pack left the index.
+        let mut marked: BTreeMap<Id, Option<Timestamp>> = BTreeMap::new();
+        for pack in files.values().flat_map(|file| &file.packs_to_delete) {
+            let newest = marked.entry(pack.id).or_default();
+            *newest = pack.time.max(*newest);
+        }
         // One that nobody dated was marked by a stranger, at the latest when it was stored.
-        let is_over = |pack: &IndexPack| {
-            let until = pack.time.map(|time| time.checked_add(pruning.grace));
+        let is_over = |time: Option<Timestamp>| {
+            let until = time.map(|time| time.checked_add(pruning.grace));
             until.is_none_or(|until| until.is_ok_and(|until| until <= pruning.now))
         };
-        for (id, file) in files.iter().filter(|(_, file)| !file.packs_to_delete.is_empty()) {
-            let mut rest = IndexFile { packs: file.packs.clone(), packs_to_delete: Vec::new() };
-            for pack in &file.packs_to_delete {
-                // A crash between mark and index left it in use: the mark is void.
-                if indexed.contains(&pack.id) {
-                    continue;
-                }
-                if !is_over(pack) {
-                    rest.packs_to_delete.push(pack.clone());
-                    pruned.packs_waiting += 1;
-                    continue;
-                }
-                if let Some(bytes) = listed.get(&pack.id) {
-                    allowed()?;
-                    self.store().remove(&self.layout().pack(&pack.id))?;
-                    pruned.packs_deleted += 1;
-                    pruned.bytes_deleted += bytes;
-                }
+        let waits = |id: &Id| indexed.contains(id) || !is_over(marked[id]);
+        for (id, _) in marked.iter().filter(|(id, _)| !waits(id)) {
+            if let Some(bytes) = listed.get(id) {
+                (guard.allowed)()?;
+                self.store().remove(&self.layout().pack(id))?;
+                pruned.packs_deleted += 1;
+                pruned.bytes_deleted += bytes;
             }
+        }
+        pruned.packs_waiting +=
+            marked.keys().filter(|id| waits(id) && !indexed.contains(*id)).count() as u64;
+        let stays = |pack: &IndexPack| waits(&pack.id) && marked[&pack.id] == pack.time;
+        for (id, file) in files.iter().filter(|(_, file)| !file.packs_to_delete.is_empty()) {
+            let mut rest = file.clone();
+            rest.packs_to_delete.retain(stays);
             if rest.packs_to_delete.len() < file.packs_to_delete.len() {
-                self.replace_index(id, &rest, pruning.entropy.as_ref(), allowed)?;
+                self.replace_index(id, &rest, pruning.entropy.as_ref(), guard.allowed)?;
             }
         }
         Ok(())
@@ -238,6 +255,7 @@ impl Vault {
         entropy: &dyn Entropy,
         allowed: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
+        allowed()?;
         if !(rest.packs.is_empty() && rest.packs_to_delete.is_empty()) {
             self.write_index(rest, entropy)?;
         }
@@ -251,7 +269,8 @@ impl Vault {
 }
 
 /// Packs with anything in them that is of no use here: nothing leads to it, or another pack holds
-/// it as well. Also those that no index file names, which a writer left that died.
+/// it as well. Also those that are marked already, and those that no index file names, which a
+/// writer left that died.
 fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> Leaving {
     let mut leaving = Leaving::new();
     for pack in files.values().flat_map(|file| &file.packs) {
@@ -262,7 +281,7 @@ fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> 
             here && living.of_type(blob.blob_type).contains(&blob.id)
         };
         let used: Vec<PackedBlob> = pack.blobs.iter().filter(used).copied().collect();
-        if used.len() < pack.blobs.len() {
+        if used.len() < pack.blobs.len() || index.is_leaving(&pack.id) {
             leaving.insert(pack.id, (pack.clone(), used));
         }
     }

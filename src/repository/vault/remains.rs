@@ -11,11 +11,11 @@ use super::layout::ids_of;
 use crate::error::Result;
 
 impl Vault {
-    /// How many snapshots are not in `named`. A backup that ended between its snapshot and its
-    /// manifest leaves one; pruning removes it.
-    pub fn count_unnamed(&self, named: &BTreeSet<Id>) -> Result<u64> {
+    /// The ids of the snapshots that are there. A backup that ended between its snapshot and its
+    /// manifest leaves one that nobody names; pruning removes it.
+    pub fn snapshot_ids(&self) -> Result<BTreeSet<Id>> {
         let listing = self.store().list(&self.layout().snapshots())?;
-        Ok(ids_of(&listing).filter(|(id, _)| !named.contains(id)).count() as u64)
+        Ok(ids_of(&listing).map(|(id, _)| id).collect())
     }
 
     /// When each pack that is still stored was marked for deletion. A mark that nobody dated

@@ -108,7 +108,7 @@ impl VaultWriter {
     /// Whether every chunk is stored, so that a file of an earlier snapshot can be taken over
     /// without reading it.
     pub fn holds_all(&self, content: &[Id]) -> bool {
-        content.iter().all(|id| self.shared.index.holds(BlobType::Data, id))
+        content.iter().all(|id| self.shared.index.keeps(BlobType::Data, id))
     }
 
     /// The first failure of the run, if there was one: readers ask now and then, and stop.
@@ -156,7 +156,7 @@ impl Shared {
     /// Whether this run has to store the blob: nobody stored it before, and nobody in this run has
     /// taken it on.
     pub(super) fn claim(&self, blob_type: BlobType, id: &Id) -> bool {
-        if self.index.holds(blob_type, id) {
+        if self.index.keeps(blob_type, id) {
             return false;
         }
         let claims = match blob_type {

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use crate::config::Replicate;
 use crate::engines::progress::Progress;
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Result};
 use crate::model::{ResourceName, WalObject};
 use crate::plan::facts::{Request, Target};
 use crate::plan::retention::{CopyDue, Terms, copies_due};
-use crate::ports::store::{Lock, Put};
+use crate::ports::store::Lock;
 use crate::ports::{Clock, Entropy};
 use crate::repository::manifest::{self, CopiedFrom, CopiedLog, SnapshotManifest, VaultRef};
 use crate::repository::pin::{self, PinFile};
@@ -19,7 +19,7 @@ use crate::repository::vault::copy::{Copying, SnapshotCopied};
 use crate::repository::vault::restore::RestoreSettings;
 use crate::repository::vault::{Vault, WriteSettings};
 use crate::repository::wal::WalArchive;
-use crate::repository::{Repository, layout};
+use crate::repository::{Repository, commit, layout};
 
 use super::super::expire::facts::of_manifests;
 use super::super::restore::facts::{self, Stored};
@@ -88,7 +88,8 @@ impl CopyJob {
     /// # Errors
     /// The repositories cannot be compared at all; `Busy` while another copies or removes there.
     pub fn run(&self) -> Result<CopyRun> {
-        let lock = vaults::lock(&self.to, &self.resource)?;
+        let (now, entropy) = (self.clock.now(), self.entropy.as_ref());
+        let lock = vaults::write(&self.to, &self.resource, now, entropy)?;
         let plan = self.plan()?;
         let mut run = CopyRun::default();
         if plan.snapshots.is_empty() && !plan.log {
@@ -100,8 +101,7 @@ impl CopyJob {
         let stored = facts::read_now_undated(&sources, &self.resource)?;
         log::same_life(self, &stored)?;
         if !plan.snapshots.is_empty() {
-            let (now, entropy) = (plan.now, self.entropy.as_ref());
-            let to = vaults::open_or_make(&self.to, &self.resource, now, entropy)?;
+            let to = vaults::open_or_make(&self.to, &self.resource, plan.now, entropy)?;
             for due in &plan.snapshots {
                 match self.copy(due, &stored, &to, lock.as_ref()) {
                     Ok(copied) => run.snapshots.push(copied),
@@ -155,7 +155,7 @@ impl CopyJob {
     fn pin(&self, original: &SnapshotManifest) -> Result<pin::OwnPin> {
         let id = format!("copy-{}-{}", layout::instant(self.clock.now()), std::process::id());
         let (resource, snapshot) = (self.resource.clone(), original.id.clone());
-        pin::put(&self.from, &id, &PinFile { version: 1, resource, snapshot })
+        pin::put(&self.from, &id, &PinFile::reader(resource, snapshot))
     }
 
     fn copy_files(
@@ -198,13 +198,7 @@ impl CopyJob {
             ..original.clone()
         };
         self.provable(&copy)?;
-        lock.check()?;
-        match manifest::create(&self.to, &layout::snapshot(&self.resource, &copy.id), &copy)? {
-            Put::Created => Ok(()),
-            Put::Exists => {
-                Err(Error::failed(format!("a manifest of snapshot {} exists already", copy.id)))
-            }
-        }
+        commit::snapshot(&self.to, &copy, &|| lock.check()).map(drop)
     }
 
     /// Whether the copies alone bring the snapshot back, judged by what is listed there.

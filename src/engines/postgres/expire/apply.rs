@@ -12,8 +12,8 @@ use crate::plan::retention::check::check;
 use crate::plan::retention::{Closing, RetentionPlan, Terms, plan};
 use crate::ports::store::{Lock, Put};
 use crate::ports::{Clock, Entropy};
-use crate::repository::vault::prune::{Pruned, Pruning};
-use crate::repository::vault::{Id, Vault, WriteSettings};
+use crate::repository::vault::prune::{Guard, Pruned, Pruning};
+use crate::repository::vault::{Id, WriteSettings};
 use crate::repository::{Repository, layout};
 
 use super::super::vaults;
@@ -76,6 +76,7 @@ impl Expiry {
     /// reinstated meanwhile: that takes the same lock.
     pub fn apply(&self, confirmed: bool) -> Result<(RetentionPlan, Applied)> {
         let lock = vaults::lock(&self.repository, &self.resource)?;
+        vaults::forget_dead_writers(&self.repository, &self.resource)?;
         let (known, planned) = self.read()?;
         if !planned.doubts.is_empty() && !confirmed {
             return Err(Error::refused("this is not the usual retention")
@@ -101,7 +102,8 @@ impl Expiry {
                 let leaving: BTreeSet<&str> = planned.removed().map(|r| r.id.as_str()).collect();
                 let staying = known.manifests.iter().filter(|m| !leaving.contains(m.id.as_str()));
                 let keep = facts::vault_ids(staying)?;
-                vault = Some(self.prune(known.vault.as_ref(), &keep, lock.as_ref())?);
+                self.remove_late(&known, lock.as_ref())?;
+                vault = Some(self.prune(&known, &keep, lock.as_ref())?);
             }
         }
         let leftovers = match known.retirement.is_some() && arrived.is_empty() {
@@ -191,15 +193,38 @@ impl Expiry {
         Ok(leftovers.len() as u64)
     }
 
-    fn prune(&self, vault: Option<&Vault>, keep: &BTreeSet<Id>, lock: &dyn Lock) -> Result<Pruned> {
-        let Some(vault) = vault else { return Ok(Pruned::default()) };
+    /// Removes manifests that never counted: of what they name, the vault knows nobody.
+    fn remove_late(&self, known: &Known, lock: &dyn Lock) -> Result<()> {
+        for manifest in &known.late {
+            lock.check()?;
+            self.repository.store.remove(&layout::snapshot(&self.resource, &manifest.id))?;
+        }
+        Ok(())
+    }
+
+    fn prune(&self, known: &Known, keep: &BTreeSet<Id>, lock: &dyn Lock) -> Result<Pruned> {
+        let Some(vault) = &known.vault else { return Ok(Pruned::default()) };
         let pruning = Pruning {
             now: self.clock.now(),
             grace: GRACE,
             write: self.write,
             entropy: self.entropy.clone(),
+            listed: known.in_vault.clone(),
         };
-        vault.prune(keep, &pruning, &|| lock.check())
+        let (allowed, undisturbed) = (|| lock.check(), || self.is_undisturbed(known));
+        vault.prune(keep, &pruning, &Guard { allowed: &allowed, undisturbed: &undisturbed })
+    }
+
+    /// Whether nobody writes or reads now, or did since `known` was read and left something.
+    fn is_undisturbed(&self, known: &Known) -> Result<bool> {
+        let (repository, resource) = (&self.repository, &self.resource);
+        if !facts::pins(repository, resource, self.clock.now())?.is_empty() {
+            return Ok(false);
+        }
+        let known: BTreeSet<String> =
+            known.manifests.iter().map(|m| layout::snapshot(resource, &m.id)).collect();
+        let listed = repository.store.list(&layout::snapshots(resource))?;
+        Ok(listed.iter().all(|entry| known.contains(&entry.key)))
     }
 }
 

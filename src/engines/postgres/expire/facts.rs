@@ -24,6 +24,10 @@ const COMPRESSION_FOR_READING: i32 = 3;
 pub struct Known {
     pub facts: RetentionFacts,
     pub manifests: Vec<SnapshotManifest>,
+    /// Manifests that never counted: committed after another installation had taken over.
+    pub late: Vec<SnapshotManifest>,
+    /// The vault's snapshots, as listed before anything else was read.
+    pub in_vault: BTreeSet<Id>,
     /// Ids of every hold ever given, in force or not.
     pub holds: BTreeSet<String>,
     /// The order by which the resource is out of use.
@@ -40,20 +44,27 @@ pub fn read(
     resource: &ResourceName,
     now: Timestamp,
 ) -> Result<Known> {
-    let manifests = manifest::snapshots(repository, resource)?;
+    // In this order: what somebody who writes just now has stored was there before his pin went,
+    // and his manifest was before that. So nothing that is listed here and named by nobody is his.
+    let vault = vaults::open_if_there(repository, resource)?;
+    let in_vault = vault.as_ref().map(Vault::snapshot_ids).transpose()?.unwrap_or_default();
+    let pinned = pins(repository, resource, now)?;
+    let (manifests, late) = manifest::snapshots_and_late(repository, resource)?;
     let proofs = overview::proofs(repository, resource)?;
     let copies = match copies {
         Some(copies) => manifest::snapshots(copies, resource)?,
         None => Vec::new(),
     };
     let mut known = without_vault(repository, resource, manifests, &proofs, &copies, now)?;
-    known.vault = vaults::open_if_there(repository, resource)?;
-    if let Some(vault) = &known.vault {
-        let unnamed_snapshots = vault.count_unnamed(&vault_ids(&known.manifests)?)?;
-        known.facts.remains =
-            Remains { unnamed_snapshots, packs_marked_at: vault.packs_marked_at()? };
+    let is_known = |pin: &Pin| known.facts.pins.iter().any(|later| later.id == pin.id);
+    let ended: Vec<Pin> = pinned.into_iter().filter(|pin| !is_known(pin)).collect();
+    known.facts.pins.extend(ended);
+    if let Some(vault) = &vault {
+        let unnamed = in_vault.difference(&vault_ids(&known.manifests)?).count();
+        let packs_marked_at = vault.packs_marked_at()?;
+        known.facts.remains = Remains { unnamed_snapshots: unnamed as u64, packs_marked_at };
     }
-    Ok(known)
+    Ok(Known { late, in_vault, vault, ..known })
 }
 
 /// The same of manifests that were read before, without opening the vault: what it holds for
@@ -95,7 +106,8 @@ pub(super) fn without_vault(
         facts.retired_at = Some(retired.retired_at);
         facts.leftovers = leftovers::list(repository, resource, histories)?;
     }
-    Ok(Known { facts, manifests, holds, retirement, vault: None })
+    let (late, in_vault) = (Vec::new(), BTreeSet::new());
+    Ok(Known { facts, manifests, late, in_vault, holds, retirement, vault: None })
 }
 
 /// The vault's ids of these snapshots.

@@ -171,8 +171,7 @@ pub fn restore_files(
 /// allow reading only. Retention may then take away what it reads, and it fails: that much is told.
 pub(super) fn pin_what_is_read(tools: &Tools, manifest: &SnapshotManifest) -> Vec<OwnPin> {
     let id = format!("{}-{}", layout::instant(tools.clock.now()), std::process::id());
-    let (version, resource, snapshot) = (1, manifest.resource.clone(), manifest.id.clone());
-    let file = PinFile { version, resource, snapshot };
+    let file = PinFile::reader(manifest.resource.clone(), manifest.id.clone());
     let pinned = tools.sources.each().map(|repository| pin::put(repository, &id, &file));
     let told = |error: &Error| {
         tracing::warn!(error = %error.chain(), "retention is not told of this restore");

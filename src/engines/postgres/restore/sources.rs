@@ -12,7 +12,7 @@ use crate::model::ResourceName;
 use crate::ports::store::Entry;
 use crate::repository::listing::Listed;
 use crate::repository::manifest::{self, SnapshotManifest};
-use crate::repository::{Repository, layout};
+use crate::repository::{Repository, generation, layout};
 
 /// What a recovery may read from.
 #[derive(Clone)]
@@ -94,7 +94,25 @@ impl Sources {
                 Err(error) => unread.push(Unread { key: key.to_owned(), because: error.chain() }),
             }
         }
+        self.without_late(&mut found, unread);
         Ok(found)
+    }
+
+    /// Drops what was committed after another installation had taken over. Where it cannot be told
+    /// what that is, everything counts, and that is told.
+    fn without_late(&self, found: &mut Vec<Found>, unread: &mut Vec<Unread>) {
+        for (repository, in_copies) in self.each().zip([false, true]) {
+            match generation::newest(repository.store.as_ref()) {
+                Ok(None) => {}
+                Ok(Some(record)) => {
+                    found.retain(|one| one.in_copies != in_copies || record.counts(&one.manifest));
+                }
+                Err(error) => {
+                    let key = layout::GENERATIONS.to_owned();
+                    unread.push(Unread { key, because: error.chain() });
+                }
+            }
+        }
     }
 
     /// The outer error is the store's, the inner one says that it is damaged wherever it lies.

@@ -10,6 +10,7 @@ use crate::model::{Extent, ResourceName, Timeline, WalInventory, WalObject};
 use crate::plan::condition::age;
 use crate::plan::retention::{Role, copies_due};
 use crate::ports::store::Entry;
+use crate::repository::generation;
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::wal::WalArchive;
 use crate::repository::{Repository, layout, secrets};
@@ -175,5 +176,6 @@ pub(super) fn readable(
     resource: &ResourceName,
 ) -> Result<Vec<SnapshotManifest>> {
     let listed = repository.store.list(&layout::snapshots(resource))?;
-    Ok(listed.iter().filter_map(|entry| manifest::read(repository, &entry.key).ok()).collect())
+    let read = listed.iter().filter_map(|entry| manifest::read(repository, &entry.key).ok());
+    generation::split(repository, read.collect()).map(|(counting, _)| counting)
 }

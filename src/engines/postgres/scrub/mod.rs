@@ -191,7 +191,8 @@ impl Scrub {
 
     /// Heals; returns the ids of snapshots that can be recovered from again.
     fn put_right(&self, found: &mut Found, order: &Order, now: Timestamp) -> Result<Vec<String>> {
-        let lock = match super::vaults::lock(&self.repository, &self.resource) {
+        let (repository, entropy) = (&self.repository, self.entropy.as_ref());
+        let lock = match super::vaults::write(repository, &self.resource, now, entropy) {
             Ok(lock) => lock,
             Err(error) => {
                 found.damage.iter_mut().for_each(|one| one.not_healed(&error));
@@ -217,7 +218,7 @@ impl Scrub {
         let id = format!("verify-{}-{}", layout::instant(now), std::process::id());
         // No snapshot has this name: it pins nothing but the vault and the log as they are.
         let (resource, snapshot) = (self.resource.clone(), "verification".to_owned());
-        pin::put(&self.repository, &id, &PinFile { version: 1, resource, snapshot })
+        pin::put(&self.repository, &id, &PinFile::reader(resource, snapshot))
     }
 
     /// Reads what is due.

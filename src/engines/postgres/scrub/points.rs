@@ -11,6 +11,7 @@ use crate::plan::facts::{RecoveryFacts, Request, SnapshotFact, Target};
 use crate::plan::scrub::lost_spans;
 use crate::plan::windows::{Window, windows};
 use crate::ports::store::Entry;
+use crate::repository::generation;
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::vault::layout::Part;
 use crate::repository::vault::mend::{Losses, Survey};
@@ -57,10 +58,12 @@ impl Scrub {
         let mut points = Points { damage: files.damage(), ..Points::default() };
         let (mut all, mut whole): (Vec<SnapshotFact>, Vec<SnapshotManifest>) = Default::default();
         let known = stored.keys();
+        let record = generation::newest(self.repository.store.as_ref())?;
         for key in known.union(&bad) {
             let What::Snapshot(id) = stored.what(key) else { continue };
             let flaw = match manifest::read::<SnapshotManifest>(&self.repository, key) {
                 Err(error) => Some(error.chain()),
+                Ok(manifest) if record.as_ref().is_some_and(|r| !r.counts(&manifest)) => continue,
                 Ok(manifest) => {
                     all.push(snapshot_fact(&manifest));
                     let flaw = files.flaw(&manifest).or_else(|| {

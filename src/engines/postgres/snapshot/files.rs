@@ -89,10 +89,10 @@ async fn take_held(
     let stopped_at = server_time(session.as_mut()).await?;
     let (start_lsn, start_timeline) = read_backup_label(&labels.backup_label)?;
     // A standby may have followed its primary to a new timeline, the only one past the stop.
-    let timeline = match facts.in_recovery {
-        true => start_timeline.max(present_timeline(session.as_mut(), &facts).await?),
-        false => start_timeline,
-    };
+    let mut timeline = start_timeline;
+    if facts.in_recovery {
+        timeline = timeline.max(present_timeline(session.as_mut(), &facts).await?);
+    }
     let (job_, facts_) = (job.clone(), facts.clone());
     let (writer, outcome, config_names, scanned) = blocking(move || {
         let mut outcome = done.outcome;
@@ -125,6 +125,7 @@ async fn take_held(
         pages: PageReport::default(),
         config_files: config_names,
         tables: begun.tables,
+        generation: 0,
         copied: None,
     };
     job.publish(open, writer, outcome, manifest).await

@@ -9,12 +9,12 @@ use crate::engines::blocking::blocking;
 use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, Timeline};
-use crate::ports::store::{Lock, Put};
+use crate::ports::store::Lock;
 use crate::ports::{Clock, Entropy};
-use crate::repository::manifest::{self, Method, SnapshotManifest, VaultRef};
+use crate::repository::manifest::{Method, SnapshotManifest, VaultRef};
 use crate::repository::vault::commit::{Committed, Promise};
 use crate::repository::vault::{About, Index, Vault, VaultWriter, WriteSettings};
-use crate::repository::{Repository, layout, retirement};
+use crate::repository::{Repository, commit, retirement};
 
 use super::super::cluster;
 use super::super::source::{Reached, Source};
@@ -82,11 +82,11 @@ impl SnapshotJob {
     /// `Busy` while another writes to it; refused if the resource is retired.
     pub fn open_vault(&self) -> Result<OpenVault> {
         let (repository, resource) = (&self.repository, &self.source.resource);
-        let lock = vaults::lock(repository, resource)?;
+        let now = self.clock.now();
+        let lock = vaults::write(repository, resource, now, self.entropy.as_ref())?;
         retirement::must_be_in_use(repository, resource)?;
         // Nobody changes them while the lock is held: what is read now can be committed later.
         repository.recipients_now()?;
-        let now = self.clock.now();
         let vault = vaults::open_or_make(repository, resource, now, self.entropy.as_ref())?;
         let mut index = vault.load_index()?;
         let adopted = vault.adopt(&index, self.entropy.as_ref())?;
@@ -130,22 +130,10 @@ impl SnapshotJob {
         self.progress.enter("waiting for the log");
         let (timeline, start, stop) = (manifest.timeline, manifest.start_lsn, manifest.stop_lsn);
         self.log.ensure_stored(timeline, start, stop).await?;
-        let key = layout::snapshot(&self.source.resource, &manifest.id);
         let repository = self.repository.clone();
-        let record = manifest.clone();
-        let put = blocking(move || {
-            // Until the manifest is there, retention takes the vault's snapshot for a remainder.
-            // Whoever took over meanwhile may have removed what it uses.
-            lock.check()?;
-            manifest::create(&repository, &key, &record)
-        })
-        .await?;
-        match put {
-            Put::Created => Ok(manifest),
-            Put::Exists => {
-                Err(Error::failed(format!("a manifest of snapshot {} exists already", manifest.id)))
-            }
-        }
+        // Until the manifest is there, retention takes the vault's snapshot for a remainder.
+        // Whoever took over meanwhile may have removed what it uses.
+        blocking(move || commit::snapshot(&repository, &manifest, &|| lock.check())).await
     }
 }
 

@@ -245,6 +245,7 @@ async fn commit(
         pages: PageReport::default(),
         config_files: config_names,
         tables: taken.tables,
+        generation: 0,
         copied: None,
     };
     job.publish(open, writer, outcome, manifest).await

@@ -1,0 +1,76 @@
+//! The leases of this process: one for each repository that it writes to, renewed as long as it
+//! runs, and let go when it ends in order.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Attempt, Result};
+use crate::repository::lease::{Lease, RENEW_EVERY};
+
+/// Letting go may wait for a repository that cannot be reached; not renewed, a lease ends anyway.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Those taken so far, by the repository's name.
+#[derive(Default)]
+pub struct Leases {
+    kept: Mutex<BTreeMap<String, Kept>>,
+}
+
+/// A lease that is renewed until this is dropped.
+struct Kept {
+    lease: Arc<Lease>,
+    /// Dropped to end the renewing.
+    end: Option<SyncSender<()>>,
+    left: Receiver<()>,
+}
+
+impl Leases {
+    /// The lease of a repository, taken the first time it is asked for.
+    pub fn obtain(&self, name: &str, take: impl FnOnce() -> Result<Lease>) -> Result<Arc<Lease>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.get(name).filter(|known| !known.lease.is_deposed()) {
+            return Ok(known.lease.clone());
+        }
+        let lease = Arc::new(take()?);
+        kept.insert(name.to_owned(), Kept::keep(lease.clone())?);
+        Ok(lease)
+    }
+}
+
+impl Kept {
+    fn keep(lease: Arc<Lease>) -> Result<Kept> {
+        let (end, ending) = sync_channel(0);
+        let (done, left) = sync_channel(1);
+        let renewed = lease.clone();
+        let renewing = std::thread::Builder::new().name("lease".to_owned()).spawn(move || {
+            renew_until(&renewed, &ending);
+            // Whoever waits for it may be gone.
+            let _ = done.send(());
+        });
+        renewing.attempt(|| "start the thread that renews the lease".to_owned())?;
+        Ok(Kept { lease, end: Some(end), left })
+    }
+}
+
+fn renew_until(lease: &Lease, ending: &Receiver<()>) {
+    while ending.recv_timeout(RENEW_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let Err(error) = lease.renew() else { continue };
+        let error = error.chain();
+        match lease.is_deposed() {
+            true => return tracing::error!(%error, "this installation writes no more"),
+            // Tried again: as long as nobody else comes, it stays ours.
+            false => tracing::warn!(%error, "the lease could not be renewed"),
+        }
+    }
+    lease.leave();
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        // Not let go, it ends by itself.
+        let _ = self.left.recv_timeout(LEAVE_PATIENCE);
+    }
+}
