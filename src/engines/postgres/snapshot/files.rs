@@ -110,7 +110,7 @@ async fn take_held(
         timeline,
         start_lsn,
         stop_lsn,
-        due_at: None,
+        due_at: job.due_at,
         started_at: begun.started_at,
         stopped_at,
         from_standby: facts.in_recovery,
