@@ -92,6 +92,7 @@ impl Parts {
             write: write_settings(policy),
             full_read_every: of.resource.full_read_every.0,
             full_read,
+            due_at: None,
         }
     }
 

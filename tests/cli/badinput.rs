@@ -58,8 +58,8 @@ impl Stored {
         assert!(changed.is_empty() && before.len() == after.len(), "changed: {changed:?}");
     }
 
-    /// Every object of the repository, with its bytes, but for the lease: whoever meant to write had
-    /// it before it was refused.
+    /// Every object of the repository, with its bytes, but for the lease: whoever means to write
+    /// takes it first.
     fn repository(&self) -> BTreeMap<String, Vec<u8>> {
         let store = self.place.home.store();
         let keys = store.list("").unwrap().into_iter().map(|entry| entry.key);

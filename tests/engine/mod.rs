@@ -25,6 +25,7 @@ mod keys; // recipients that come and go, with every call failing in turn
 mod kills; // the real binary, killed at seeded instants
 mod real_data;
 mod retire; // a retired resource leaves nothing but the evidence
+mod sixty; // days, through both changes of the clocks
 mod standby;
 mod stream;
 mod survival;

@@ -18,6 +18,7 @@ use fenice::error::Result;
 use fenice::plan::facts::{Request, Target};
 use fenice::plan::recovery::RecoveryPlan;
 use fenice::ports::server::StopMode;
+use tokio::runtime::Runtime;
 
 use super::rig::Rig;
 use crate::support::Cluster;
@@ -81,9 +82,7 @@ impl Rig {
     }
 
     pub fn start_with(&self, tools: &Tools, files: FilesInPlace) -> Result<Restored> {
-        let request = start_request();
-        let recovered = self.runtime.block_on(files.recover(tools, &request))?;
-        Ok(Restored { files, recovered, handle: self.runtime.handle().clone() })
+        Restored::start(&self.runtime, tools, files)
     }
 }
 
@@ -98,6 +97,12 @@ pub fn start_request() -> StartRequest {
 }
 
 impl Restored {
+    /// Starts what was restored.
+    pub fn start(runtime: &Runtime, tools: &Tools, files: FilesInPlace) -> Result<Restored> {
+        let recovered = runtime.block_on(files.recover(tools, &start_request()))?;
+        Ok(Restored { files, recovered, handle: runtime.handle().clone() })
+    }
+
     /// The rows of one statement, columns joined with `|`.
     pub fn query(&self, database: &str, sql: &str) -> Vec<String> {
         let host = self.recovered.host.in_database(database);

@@ -102,6 +102,7 @@ impl Rig {
             write: WriteSettings::default(),
             full_read_every: Duration::from_secs(7 * 86_400),
             full_read: false,
+            due_at: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::Cluster;
 use super::certificates;
+use super::clock::MovedClock;
 use super::command::run;
 use super::servers::has_tls;
 
@@ -37,6 +38,7 @@ pub struct Builder {
     data_checksums: bool,
     tls: bool,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -70,6 +72,12 @@ impl Builder {
         self
     }
 
+    /// The server lives by this clock, wherever it is moved; default by the machine's.
+    pub fn clock(mut self, clock: &MovedClock) -> Builder {
+        self.environment = clock.environment();
+        self
+    }
+
     /// Creates and starts the cluster; it accepts connections when this returns.
     #[track_caller]
     pub fn start(self) -> Cluster {
@@ -82,6 +90,7 @@ impl Builder {
             cluster.ca_file = Some(dir.join("ca.crt"));
         }
         cluster.configure(&self.settings);
+        cluster.environment.clone_from(&self.environment);
         cluster.begin();
         cluster
     }
@@ -95,6 +104,7 @@ impl Cluster {
             data_checksums: true,
             tls: false,
             settings: Vec::new(),
+            environment: Vec::new(),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Cluster {
     scratch: Scratch,
     port: u16,
     pub(super) ca_file: Option<PathBuf>,
+    /// Of the server alone, besides what every program gets.
+    pub(super) environment: Vec<(String, String)>,
     server: Option<Child>,
 }
 
@@ -52,6 +54,7 @@ impl Cluster {
             primary.fail(&format!("pg_basebackup: {}", ended.stderr));
         }
         cluster.ca_file.clone_from(&primary.ca_file);
+        cluster.environment.clone_from(&primary.environment);
         cluster.begin();
         cluster
     }
@@ -62,8 +65,15 @@ impl Cluster {
         let (runner, scratch) = (Runner::find(), Scratch::new());
         bin_dir(version);
         runner.own(scratch.path());
-        let cluster =
-            Cluster { version, runner, scratch, port: free_port(), ca_file: None, server: None };
+        let cluster = Cluster {
+            version,
+            runner,
+            scratch,
+            port: free_port(),
+            ca_file: None,
+            environment: Vec::new(),
+            server: None,
+        };
         cluster.subdirectory("s");
         cluster
     }
@@ -96,6 +106,7 @@ impl Cluster {
         let mut command = self.runner.command(&self.bin("postgres"));
         command.arg("-D").arg(self.data_dir()).arg("-k").arg(self.socket_dir());
         command.arg("-p").arg(self.port.to_string());
+        command.envs(self.environment.iter().cloned());
         let outside = self.outside_config().join("postgresql.conf");
         if outside.exists() {
             command.arg("-c").arg(format!("config_file={}", outside.display()));

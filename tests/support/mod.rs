@@ -7,6 +7,7 @@
 mod bucket; // an S3 server
 mod builder; // what a cluster shall be
 mod certificates; // a CA and a server certificate, by openssl
+mod clock; // a date of the test's own, for servers too
 mod cluster; // start, stop, kill, restart, promote
 mod command; // programs with a deadline
 mod damage; // objects that are bad for a while
@@ -24,6 +25,7 @@ mod tests;
 
 pub use bucket::Bucket;
 pub use builder::Builder;
+pub use clock::MovedClock;
 pub use cluster::{Cluster, Stop};
 pub use command::{Finished, run};
 pub use damage::{cut, damaged, flip};

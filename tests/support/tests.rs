@@ -4,6 +4,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fenice::ports::Clock;
+use jiff::Timestamp;
+
 use super::proxy::{Fault, Proxy};
 use super::*;
 
@@ -97,6 +100,20 @@ fn nothing_stays_of_a_dropped_or_killed_cluster() {
     assert!(message.contains("database system is ready"), "the log is shown: {message}");
     assert!(!Path::new(&format!("/proc/{second}")).exists());
     assert!(!data.exists() && !data.parent().unwrap().exists());
+}
+
+#[test]
+fn a_server_lives_by_a_clock_that_is_moved() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let clock = MovedClock::at(at("2026-02-28T12:00:00Z"));
+    let cluster = Cluster::builder().clock(&clock).start();
+    for moved in ["2026-03-01T00:00:00Z", "2028-02-29T23:59:58Z"] {
+        clock.move_to(at(moved));
+        let before = clock.now().as_microsecond();
+        let sql = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+        let told: i64 = cluster.psql("postgres", sql).parse().unwrap();
+        assert!((before..=clock.now().as_microsecond()).contains(&told), "{moved}: {told}");
+    }
 }
 
 #[test]

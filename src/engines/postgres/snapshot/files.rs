@@ -47,6 +47,7 @@ pub async fn take(job: &SnapshotJob, data_dir: &Path) -> Result<SnapshotManifest
     let id = layout::instant(started_at);
     let start: Lsn = start_backup(session.as_mut(), &Method::Files.label(&id)).await?;
     let begun = Begun { started_at, start, mark, id, tables };
+    job.progress.enter("reading files");
     take_held(job, data_dir, session, facts, open, begun).await
 }
 
@@ -67,7 +68,6 @@ async fn take_held(
     open: OpenVault,
     begun: Begun,
 ) -> Result<SnapshotManifest> {
-    job.progress.enter("reading files");
     let timeline = present_timeline(session.as_mut(), &facts).await?;
     let reading = FilesReading {
         job: job.clone(),
@@ -89,10 +89,10 @@ async fn take_held(
     let stopped_at = server_time(session.as_mut()).await?;
     let (start_lsn, start_timeline) = read_backup_label(&labels.backup_label)?;
     // A standby may have followed its primary to a new timeline, the only one past the stop.
-    let mut timeline = start_timeline;
-    if facts.in_recovery {
-        timeline = timeline.max(present_timeline(session.as_mut(), &facts).await?);
-    }
+    let timeline = match facts.in_recovery {
+        true => start_timeline.max(present_timeline(session.as_mut(), &facts).await?),
+        false => start_timeline,
+    };
     let (job_, facts_) = (job.clone(), facts.clone());
     let (writer, outcome, config_names, scanned) = blocking(move || {
         let mut outcome = done.outcome;
@@ -110,7 +110,7 @@ async fn take_held(
         timeline,
         start_lsn,
         stop_lsn,
-        due_at: None,
+        due_at: job.due_at,
         started_at: begun.started_at,
         stopped_at,
         from_standby: facts.in_recovery,

@@ -39,6 +39,8 @@ pub struct SnapshotJob {
     pub full_read_every: Duration,
     /// Read every file this time.
     pub full_read: bool,
+    /// When this run was scheduled; `None` if nobody scheduled it.
+    pub due_at: Option<Timestamp>,
 }
 
 /// An open vault with the lock that keeps other writers out.

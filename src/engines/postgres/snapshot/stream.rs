@@ -224,7 +224,7 @@ async fn commit(
         timeline,
         start_lsn,
         stop_lsn: stop,
-        due_at: None,
+        due_at: job.due_at,
         started_at: taken.started_at,
         stopped_at: taken.stopped_at,
         from_standby: facts.in_recovery,
