@@ -116,7 +116,9 @@ pub const KEYS: &[Key] = &[
         "{ file = \"/etc/fenice/identity.age\" }",
         "Where the age identity is that opens what is stored: `credential`, `file` or `env`."),
     key("repository", "allowed_regions", Presence::Default("[]"), "[\"eu-south-1\"]",
-        "Regions in which data may lie; anything else is refused. Empty: no restriction."),
+        "Regions in which data may lie; anything else is refused, by the bucket's own word where \
+         it lies. Of a store with an `endpoint` that does not say, `region` counts. Empty: no \
+         restriction."),
 
     given("policy", "snapshot", "\"0 2 * * *\"",
         "When a snapshot is due: minute, hour, day of month, month, day of week."),

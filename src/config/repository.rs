@@ -144,6 +144,7 @@ fn bucket(section: &Section<'_>, allowed_regions: &[String]) -> Option<Bucket> {
         path_style: section.value("path_style"),
         sse: section.optional("sse"),
         checksums: section.value("checksums"),
+        allowed_regions: allowed_regions.to_vec(),
     };
     let object_lock = section.value("object_lock");
     Some(Bucket { place, object_lock, credentials: section.optional("credentials") })

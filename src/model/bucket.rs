@@ -15,6 +15,8 @@ pub struct BucketPlace {
     /// None leaves it to the bucket's own setting.
     pub sse: Option<ServerSideEncryption>,
     pub checksums: Checksums,
+    /// Regions in which the bucket may lie; empty is no restriction.
+    pub allowed_regions: Vec<String>,
 }
 
 /// Encryption by the store, besides ours.

@@ -14,6 +14,7 @@ use fenice::adapters::s3::{self, S3Store};
 use fenice::error::Result;
 use fenice::model::{BucketPlace, Checksums};
 
+use super::gateway::Gateway;
 use super::proxy::Proxy;
 use super::scratch::Scratch;
 use super::servers::s3_server;
@@ -63,6 +64,11 @@ impl Bucket {
         Bucket { name: self.name.clone(), port: proxy.port() }
     }
 
+    /// The same bucket behind a gateway that can fail single requests.
+    pub fn behind(&self, gateway: &Gateway) -> Bucket {
+        Bucket { name: self.name.clone(), port: gateway.port() }
+    }
+
     /// How Fenice reaches it, below `prefix`.
     pub fn place(&self, prefix: &str) -> BucketPlace {
         BucketPlace {
@@ -73,6 +79,7 @@ impl Bucket {
             path_style: true,
             sse: None,
             checksums: Checksums::WhenSupported,
+            allowed_regions: Vec::new(),
         }
     }
 
@@ -85,8 +92,13 @@ impl Bucket {
     }
 
     pub fn try_store(&self, prefix: &str) -> Result<S3Store> {
+        Bucket::open(self.place(prefix))
+    }
+
+    /// Opens a store as it is described, with the key of the tests.
+    pub fn open(place: BucketPlace) -> Result<S3Store> {
         let credentials = s3::Credentials::parse(&credentials().into()).unwrap();
-        S3Store::open(self.place(prefix), Some(credentials))
+        S3Store::open(place, Some(credentials))
     }
 
     /// Writes an object as another client does, whether or not it is there.
@@ -107,6 +119,19 @@ impl Bucket {
         let request = self.client().list_object_versions().bucket(&self.name);
         let found = block_on(request.send()).expect("list versions");
         (found.versions().len(), found.delete_markers().len())
+    }
+
+    /// Begins an upload in parts, as a process does that is then killed.
+    pub fn begin_upload(&self, key: &str) {
+        let request = self.client().create_multipart_upload().bucket(&self.name).key(key);
+        block_on(request.send()).expect("begin an upload");
+    }
+
+    /// The keys of uploads that were begun and neither completed nor aborted.
+    pub fn uploads(&self) -> Vec<String> {
+        let request = self.client().list_multipart_uploads().bucket(&self.name);
+        let found = block_on(request.send()).expect("list uploads");
+        found.uploads().iter().filter_map(|upload| upload.key().map(str::to_owned)).collect()
     }
 
     fn client(&self) -> Client {

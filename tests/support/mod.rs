@@ -12,6 +12,7 @@ mod cluster; // start, stop, kill, restart, promote
 mod command; // programs with a deadline
 mod damage; // objects that are bad for a while
 mod dice; // seeded choices
+pub mod gateway; // a server that fails single requests
 mod home; // a folder or a bucket
 mod processes; // who still runs
 pub mod proxy; // a network that misbehaves

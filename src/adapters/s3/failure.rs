@@ -37,6 +37,16 @@ impl Failure {
         Failure { error, again: true, status: None, code: None }
     }
 
+    /// Something wrong that stays wrong.
+    pub fn for_good(what: String) -> Failure {
+        Failure { error: Error::failed(what), again: false, status: None, code: None }
+    }
+
+    /// A condition that turns out not to hold although the request went well.
+    pub fn of_condition(what: String) -> Failure {
+        Failure { error: Error::failed(what), again: false, status: Some(412), code: None }
+    }
+
     /// `what` completes "cannot …".
     pub fn of<E>(what: &str, failed: &SdkError<E, HttpResponse>) -> Failure
     where
@@ -65,8 +75,12 @@ impl Failure {
                     | "TooManyRequests"
                     | "OperationAborted"
                     | "ConditionalRequestConflict"
+                    | "InternalError"
+                    | "ServiceUnavailable"
             )
-            || status == 429;
+            || status == 429
+            // A success that cannot be read, where an error can still follow the first byte.
+            || status < 300 && code.is_empty();
         let mut error = Error::failed(attempted).because(told);
         if passing {
             error = error.later();
@@ -78,7 +92,12 @@ impl Failure {
 
     /// The condition of a conditional request did not hold.
     pub fn is_condition(&self) -> bool {
-        self.status == Some(412)
+        self.status == Some(412) || self.code.as_deref() == Some("PreconditionFailed")
+    }
+
+    /// No byte of the object is in the range that was asked for.
+    pub fn is_beyond(&self) -> bool {
+        self.status == Some(416)
     }
 
     /// There is no such object: said of the key, not of the bucket.

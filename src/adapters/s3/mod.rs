@@ -3,18 +3,24 @@
 //! Objects are created with `If-None-Match: *` and replaced with `If-Match`, so of several writers
 //! one wins, and a retry after an answer that got lost finds its own object. An object is removed
 //! with all its versions: a delete marker alone would keep the data. Retries are ours and none the
-//! SDK's: only this side knows that a write whose answer was lost may have been done.
+//! SDK's: only this side knows that a write whose answer was lost may have been done. What is large
+//! is written in parts and read in ranges, several at a time.
 
 mod connect;
 mod failure;
 mod lock;
+mod multipart;
 mod objects;
+mod parallel;
+mod ranges;
+mod region;
 mod replace;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
 use crate::error::{Attempt, Error, Result};
@@ -23,6 +29,7 @@ use crate::ports::store::{Change, Entry, Lock, Put, Replaced, Store, check_key, 
 
 pub use connect::Credentials;
 
+use multipart::Sweeps;
 use objects::Objects;
 
 /// Threads that drive the requests; the work is waiting.
@@ -45,14 +52,30 @@ impl S3Store {
     /// Connects to the bucket, which must exist and let itself be listed.
     ///
     /// # Errors
-    /// There is no such bucket, no access to it, or nobody answers.
+    /// There is no such bucket, no access to it, or nobody answers. `Kind::Refused` if it lies
+    /// outside the allowed regions of `place`, or nobody can tell.
     pub fn open(place: BucketPlace, credentials: Option<Credentials>) -> Result<S3Store> {
         let driver = Arc::new(Driver::start()?);
         let client = driver.run(connect::client(place.clone(), credentials))?;
-        let store = S3Store { objects: Arc::new(Objects { client, place }), driver };
+        let objects = Arc::new(Objects { client, place, sweeps: Sweeps::default() });
+        let store = S3Store { objects, driver };
         let objects = store.objects.clone();
-        store.driver.run(async move { objects.probe().await })?;
+        store.driver.run(async move {
+            objects.probe().await?;
+            objects.check_region().await
+        })?;
         Ok(store)
+    }
+
+    /// Aborts the unfinished uploads below the prefix that began more than a day before `now`: no
+    /// process is still about them, and no listing of objects shows what they hold. Writing does
+    /// this by itself once a day.
+    ///
+    /// # Errors
+    /// They cannot be listed or aborted, as without the permission.
+    pub fn abort_unfinished(&self, now: Timestamp) -> Result<usize> {
+        let objects = self.objects.clone();
+        self.driver.run(async move { objects.abort_unfinished(now).await })
     }
 }
 

@@ -14,11 +14,13 @@ use crate::model::{BucketPlace, ServerSideEncryption};
 use crate::ports::store::{Entry, Put};
 
 use super::failure::{Failure, retried};
+use super::multipart::{self, Sweeps};
 
 /// A bucket with its client.
 pub(super) struct Objects {
     pub client: Client,
     pub place: BucketPlace,
+    pub sweeps: Sweeps,
 }
 
 /// An object, or the part of it that was asked for.
@@ -54,6 +56,14 @@ impl Objects {
         }
     }
 
+    /// How the store shall encrypt what is written.
+    pub fn encryption(&self) -> Option<types::ServerSideEncryption> {
+        self.place.sse.map(|sse| match sse {
+            ServerSideEncryption::Aes256 => types::ServerSideEncryption::Aes256,
+            ServerSideEncryption::Kms => types::ServerSideEncryption::AwsKms,
+        })
+    }
+
     /// Asks for nothing but shows whether the bucket is there and listing allowed.
     pub async fn probe(&self) -> Result<()> {
         let what = format!("open the {}", self.describe());
@@ -65,7 +75,11 @@ impl Objects {
         asked.await.map(drop).map_err(|failure| failure.error)
     }
 
+    /// Creates the object if there is none; a large one in parts.
     pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        if bytes.len() > multipart::ABOVE_BYTES {
+            return Box::pin(self.put_in_parts(key, &bytes)).await;
+        }
         Ok(match self.put_if(key, bytes, Condition::Absent).await? {
             Some(_) => Put::Created,
             None => Put::Exists,
@@ -118,47 +132,13 @@ impl Objects {
             .key(self.full_key(key))
             .content_length(bytes.len() as i64)
             .body(ByteStream::from(bytes.clone()))
-            .set_server_side_encryption(self.place.sse.map(|sse| match sse {
-                ServerSideEncryption::Aes256 => types::ServerSideEncryption::Aes256,
-                ServerSideEncryption::Kms => types::ServerSideEncryption::AwsKms,
-            }));
+            .set_server_side_encryption(self.encryption());
         let request = match condition {
             Condition::Absent => request.if_none_match("*"),
             Condition::Unchanged(etag) => request.if_match(etag),
         };
         let answer = request.send().await.map_err(|e| Failure::of(&what, &e))?;
         answer.e_tag.ok_or_else(|| Failure::of_answer(format!("cannot {what}: no ETag came")))
-    }
-
-    /// The object, or so many bytes of it from an offset; `None` if there is none.
-    pub async fn get(&self, key: &str, range: Option<(u64, u64)>) -> Result<Option<Found>> {
-        let read = retried(|| self.get_once(key, range)).await;
-        match read {
-            Ok(found) => Ok(Some(found)),
-            Err(failure) if failure.is_absent() => Ok(None),
-            Err(failure) => Err(failure.error),
-        }
-    }
-
-    async fn get_once(&self, key: &str, range: Option<(u64, u64)>) -> Result<Found, Failure> {
-        let what = format!("read the object {key} from the {}", self.describe());
-        let range = range.map(|(offset, bytes)| format!("bytes={offset}-{}", offset + bytes - 1));
-        let request = self.client.get_object().bucket(&self.place.bucket);
-        let request = request.key(self.full_key(key)).set_range(range);
-        let answer = request.send().await.map_err(|e| Failure::of(&what, &e))?;
-        let promised = answer.content_length;
-        let written_at = answer.last_modified.and_then(|at| timestamp(&at).ok());
-        let etag = answer.e_tag.unwrap_or_default();
-        let bytes = answer.body.collect().await;
-        let bytes = bytes.map_err(|e| Failure::of_answer(format!("cannot {what}: {e}")))?;
-        let bytes = bytes.into_bytes();
-        match promised {
-            Some(promised) if promised != bytes.len() as i64 => Err(Failure::of_answer(format!(
-                "cannot {what}: {} of {promised} bytes came",
-                bytes.len()
-            ))),
-            _ => Ok(Found { bytes, etag, written_at }),
-        }
     }
 
     /// Every object whose key begins with `prefix`, page after page, as the store knows them: with
@@ -274,7 +254,7 @@ struct Version {
     is_latest: bool,
 }
 
-fn timestamp(at: &DateTime) -> Result<Timestamp, jiff::Error> {
+pub(super) fn timestamp(at: &DateTime) -> Result<Timestamp, jiff::Error> {
     Timestamp::new(at.secs(), at.subsec_nanos() as i32)
 }
 
