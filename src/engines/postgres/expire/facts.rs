@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::error::{Attempt, Result};
 use crate::model::ResourceName;
-use crate::plan::retention::{Copied, Hold, Pin, Remains, RetentionFacts, Scope, StoredSnapshot};
+use crate::plan::retention::{Copied, Hold, Pin, RetentionFacts, Scope, StoredSnapshot};
 use crate::ports::store::Entry;
 use crate::repository::hold::{self, HoldRecord};
 use crate::repository::manifest::{self, SnapshotManifest};
@@ -15,7 +15,8 @@ use crate::repository::vault::{Id, Vault};
 use crate::repository::{Repository, layout, pin};
 
 use super::super::restore::facts::snapshot_fact;
-use super::super::{cluster, overview, vaults};
+use super::super::vaults::{self, Epochs};
+use super::super::{cluster, overview};
 use super::leftovers;
 
 const COMPRESSION_FOR_READING: i32 = 3;
@@ -28,8 +29,9 @@ pub struct Known {
     pub holds: BTreeSet<String>,
     /// The order by which the resource is out of use.
     pub retirement: Option<Retirement>,
-    /// `None` if there is none yet.
-    pub vault: Option<Vault>,
+    pub epochs: Epochs,
+    /// The vault of each epoch that has one.
+    pub vaults: BTreeMap<u32, Vault>,
 }
 
 /// Reads them. One manifest that cannot be read is an error: what it needs would seem unneeded.
@@ -47,16 +49,22 @@ pub fn read(
         None => Vec::new(),
     };
     let mut known = without_vault(repository, resource, manifests, &proofs, &copies, now)?;
-    known.vault = vaults::open_if_there(repository, resource)?;
-    if let Some(vault) = &known.vault {
-        let unnamed_snapshots = vault.count_unnamed(&vault_ids(&known.manifests)?)?;
-        known.facts.remains =
-            Remains { unnamed_snapshots, packs_marked_at: vault.packs_marked_at()? };
+    known.epochs = vaults::epochs(repository, resource, &known.manifests)?;
+    for epoch in known.epochs.all() {
+        // What nobody can open is not pruned: it goes whole, when nothing names it any more.
+        if known.epochs.is_lost(epoch) && known.epochs.is_ended(epoch) {
+            continue;
+        }
+        let Some(vault) = vaults::open_if_there(repository, resource, epoch)? else { continue };
+        let remains = &mut known.facts.remains;
+        remains.unnamed_snapshots += vault.count_unnamed(&vault_ids(&known.manifests, epoch)?)?;
+        remains.packs_marked_at.extend(vault.packs_marked_at()?);
+        known.vaults.insert(epoch, vault);
     }
     Ok(known)
 }
 
-/// The same of manifests that were read before, without opening the vault: what it holds for
+/// The same of manifests that were read before, without opening any vault: what they hold for
 /// nobody is not known then.
 pub(super) fn without_vault(
     repository: &Repository,
@@ -95,14 +103,17 @@ pub(super) fn without_vault(
         facts.retired_at = Some(retired.retired_at);
         facts.leftovers = leftovers::list(repository, resource, histories)?;
     }
-    Ok(Known { facts, manifests, holds, retirement, vault: None })
+    let (epochs, vaults) = (Epochs::default(), BTreeMap::new());
+    Ok(Known { facts, manifests, holds, retirement, epochs, vaults })
 }
 
-/// The vault's ids of these snapshots.
+/// The ids that those of these snapshots have in the vault which lie in that of `epoch`.
 pub(super) fn vault_ids<'m>(
     manifests: impl IntoIterator<Item = &'m SnapshotManifest>,
+    epoch: u32,
 ) -> Result<BTreeSet<Id>> {
-    let ids = manifests.into_iter().map(|manifest| manifest.vault.snapshot.parse::<Id>());
+    let within = manifests.into_iter().filter(|manifest| manifest.vault.epoch == epoch);
+    let ids = within.map(|manifest| manifest.vault.snapshot.parse::<Id>());
     let ids: Result<BTreeSet<Id>> = ids.collect();
     ids.attempt(|| "read the ids that snapshots have in the vault".to_owned())
 }
