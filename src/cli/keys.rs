@@ -1,4 +1,7 @@
-//! `fenice keys`: who opens a repository: list, add and remove recipients, try a recovery kit.
+//! `fenice keys`: who opens a repository: list, add and remove recipients, try a recovery kit, give
+//! a resource's vault a new key.
+
+mod rotate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use crate::model::{ByteSize, SecretRef};
 use crate::repository::format::{FormatFile, disagreement, read_format};
 use crate::repository::seal::{Identities, Recipients};
 
-/// Who opens a repository: list, add, remove recipients; try a recovery kit
+/// Who opens a repository: list, add, remove recipients; try a recovery kit; rotate a vault's key
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -42,6 +45,14 @@ enum Verb {
     Remove(Recipient),
     /// Prove that a recovery kit works, with nothing but the identity it holds
     Check(Check),
+    /// Give a resource's vault a new key: the next snapshot is stored whole, in a new vault
+    ///
+    /// For when somebody may know the password of the vault. What lies in it stays readable to
+    /// whoever has that password and the repository's files, until the last of its snapshots has
+    /// left by retention; nothing that is stored from now on is. It costs one whole snapshot, and
+    /// the room for both vaults meanwhile. A key of the repository that may be known as well is
+    /// shut out first (`fenice keys remove`): it would open the new password too.
+    Rotate(rotate::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -70,6 +81,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Done> {
         Verb::Add(args) => change(&args, Change::Add(plain(&args.recipient)?), context),
         Verb::Remove(args) => change(&args, Change::Remove(plain(&args.recipient)?), context),
         Verb::Check(args) => check(&args, context),
+        Verb::Rotate(args) => rotate::run(&args, context),
     }
 }
 

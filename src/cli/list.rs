@@ -126,6 +126,7 @@ fn value(name: &ResourceName, seen: &Overview) -> Value {
             "files": snapshot.files,
             "bytes": snapshot.bytes,
             "new_bytes": snapshot.new_bytes,
+            "vault_epoch": snapshot.vault.epoch,
             "damaged_pages": snapshot.pages.damaged_count,
             "pages_checkable": snapshot.pages.checkable,
             "unusable_because": seen.unusable(&snapshot.id),

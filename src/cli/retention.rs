@@ -181,6 +181,9 @@ fn removed(applied: &Applied) -> String {
             pruned.packs_waiting
         ),
     });
+    for epoch in &applied.epochs_removed {
+        text.push_str(&format!("vault: epoch {epoch} had ended, and nothing of it is left\n"));
+    }
     if applied.leftovers > 0 {
         let count = applied.leftovers;
         text.push_str(&format!("removed: the last {count} objects; the evidence stays\n"));

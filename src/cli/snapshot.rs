@@ -100,6 +100,7 @@ fn value(snapshot: &SnapshotManifest, took: Duration) -> Value {
         "new_bytes": snapshot.new_bytes,
         "unread_bytes": snapshot.unread_bytes,
         "full_read": snapshot.full_read,
+        "vault_epoch": snapshot.vault.epoch,
         "pages": snapshot.pages,
         "took_seconds": took.as_secs_f64(),
         "bytes_per_second": rate(snapshot.bytes, took).0,

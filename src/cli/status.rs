@@ -13,8 +13,10 @@ use crate::daemon::{self, Parts};
 use crate::engines::postgres::copy::{self, state::CopyState};
 use crate::engines::postgres::expire::{self, Outlook};
 use crate::engines::postgres::overview::{self, Overview};
+use crate::engines::postgres::vaults;
 use crate::error::Result;
 use crate::evidence::plain::{Cell, Tone};
+use crate::model::ResourceName;
 use crate::plan::condition::{Seen, age, exposure, reds};
 use crate::plan::retention::{Role, Ruling, Terms};
 use crate::repository::Repository;
@@ -106,6 +108,7 @@ impl<'c> Judged<'c> {
         self.retirement = retirement::in_force(&own, &self.resource.name)?;
         let seen = Seen { retired: self.retirement.is_some(), ..self.seen.seen() };
         self.reds.extend(reds(&seen, config.policy_of(self.resource).rpo, now));
+        self.reds.extend(unopened(&own, &self.resource.name, &self.seen)?);
         let unread = self.seen.unread.iter();
         let told = unread.map(|one| format!("{} cannot be read: {}", one.key, one.because));
         self.reds.extend(told);
@@ -130,6 +133,7 @@ impl<'c> Judged<'c> {
         let state = copy::state::read(&copies, name, &self.seen, &terms, replicate, catalog, now)?;
         let late = |id: &String| format!("snapshot {id} should have been copied by now");
         self.reds.extend(state.late.iter().map(late));
+        self.reds.extend(unopened(&copies, name, &state.seen)?);
         self.copies = Some(state);
         Ok(Some(copies))
     }
@@ -176,6 +180,17 @@ impl<'c> Judged<'c> {
             ahead.plan.overdue().chain(ahead.plan.neglected()).map(move |ruling| (*name, ruling))
         })
     }
+}
+
+/// Passwords of vaults, of whatever epoch, that do not open: what lies there is lost.
+fn unopened(
+    repository: &Repository,
+    resource: &ResourceName,
+    seen: &Overview,
+) -> Result<Vec<String>> {
+    let epochs = vaults::epochs(repository, resource, &seen.snapshots)?;
+    let passwords = epochs.all().map(|epoch| vaults::password(repository, resource, epoch));
+    Ok(passwords.filter_map(|password| password.err().map(|error| error.chain())).collect())
 }
 
 /// How many copies there are, and what would be left if the main repository were lost.

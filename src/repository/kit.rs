@@ -26,6 +26,9 @@ PostgreSQL of the same major version. NAME is the resource, such as registro.
  1. Put the identity line into a file:            identity.txt   (mode 0600)
  2. The vault's password:
       age -d -i identity.txt $REPO/keys/postgres.NAME.vault-1.age > password
+    If $REPO/keys holds more than one of NAME.vault-N, its key was changed since: a snapshot whose
+    manifest (step 4) says "epoch":N opens with that N here, and lies in $REPO/postgres/NAME/vault
+    where N is 1, in …/vault-N where it is more. Take that folder in the steps 3 and 5.
  3. What there is, and whether it is whole:
       export RESTIC_PASSWORD_FILE=password
       restic -r $REPO/postgres/NAME/vault --no-lock snapshots

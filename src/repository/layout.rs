@@ -63,14 +63,21 @@ pub fn vault(resource: &ResourceName, epoch: u32) -> String {
     }
 }
 
+/// The epoch of the vault that a key lies in, and what follows [`vault`] in it; `None` for keys of
+/// no vault of `of`.
+pub fn in_vault<'k>(of: &ResourceName, key: &'k str) -> Option<(u32, &'k str)> {
+    let (folder, path) = key.strip_prefix(resource(of).as_str())?.split_once('/')?;
+    let epoch = match folder.strip_prefix("vault")? {
+        "" => 1,
+        suffix => suffix.strip_prefix('-')?.parse().ok()?,
+    };
+    // One epoch has one spelling.
+    (epoch > 0 && key.starts_with(&vault(of, epoch))).then_some((epoch, path))
+}
+
 /// What follows [`vault`] in a key, of whatever epoch; `None` for keys of no vault of `of`.
 pub fn within_vault<'k>(of: &ResourceName, key: &'k str) -> Option<&'k str> {
-    let (folder, path) = key.strip_prefix(resource(of).as_str())?.split_once('/')?;
-    let later = |epoch: &str| epoch.parse::<u32>().is_ok_and(|epoch| epoch > 1);
-    match folder.strip_prefix("vault")? {
-        "" => Some(path),
-        suffix => suffix.strip_prefix('-').is_some_and(later).then_some(path),
-    }
+    in_vault(of, key).map(|(_, path)| path)
 }
 
 /// What was learnt of a cluster when it was first met.
@@ -253,12 +260,16 @@ mod tests {
             (vault(&of, 1) + "config", Some("config")),
             (vault(&of, 12) + "data/ab/abc", Some("data/ab/abc")),
             ("postgres/registro/vault-1/config".to_owned(), None),
+            ("postgres/registro/vault-02/config".to_owned(), None),
+            ("postgres/registro/vault-0/config".to_owned(), None),
             ("postgres/registro/vaults/config".to_owned(), None),
             ("postgres/registro-2/vault/config".to_owned(), None),
             (snapshot(&of, "vault"), None),
         ] {
             assert_eq!(within_vault(&of, &key), path, "{key}");
         }
+        assert_eq!(in_vault(&of, &(vault(&of, 1) + "config")), Some((1, "config")));
+        assert_eq!(in_vault(&of, &(vault(&of, 12) + "keys/ab")), Some((12, "keys/ab")));
         assert_eq!(secret_name(&secret("postgres.registro.x")), Some("postgres.registro.x"));
         assert_eq!(secret_name("keys/notes.txt"), None);
     }

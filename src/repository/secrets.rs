@@ -50,10 +50,16 @@ pub fn vault_password(resource: &crate::model::ResourceName, epoch: u32) -> Stri
     format!("postgres.{resource}.vault-{epoch}")
 }
 
+/// The epoch of the resource's vault whose password has this name; `None` for other secrets.
+pub fn vault_epoch(resource: &crate::model::ResourceName, name: &str) -> Option<u32> {
+    let epoch: u32 = name.rsplit('-').next()?.parse().ok()?;
+    // One epoch has one spelling.
+    (epoch > 0 && name == vault_password(resource, epoch)).then_some(epoch)
+}
+
 /// Whether `name` is that of the password of a vault of the resource, of whatever epoch.
 pub fn is_vault_password(resource: &crate::model::ResourceName, name: &str) -> bool {
-    let epoch = name.rsplit('-').next().and_then(|epoch| epoch.parse().ok());
-    epoch.is_some_and(|epoch| name == vault_password(resource, epoch))
+    vault_epoch(resource, name).is_some()
 }
 
 /// Name of the key that authenticates a cluster's heartbeats.

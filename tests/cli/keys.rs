@@ -7,6 +7,7 @@ use std::process::Command;
 
 use fenice::repository::layout;
 use fenice::repository::seal::Identities;
+use serde_json::json;
 
 use super::rig::{Place, RESOURCE};
 use crate::support::{Cluster, run, stop_postmaster};
@@ -51,33 +52,46 @@ fn protected(cluster: &Cluster) -> Place {
 }
 
 fn recovers(place: &Place, cluster: &Cluster, name: &str) {
+    assert_eq!(rows(place, cluster, name, &[]), "4");
+}
+
+/// Restores into a place of that name; how many rows the table has there.
+fn rows(place: &Place, cluster: &Cluster, name: &str, options: &[&str]) -> String {
     let target = place.path(name);
-    let restored =
-        place.json(0, &["restore", RESOURCE, "--target", target.to_str().unwrap(), "--start"]);
+    let restore = ["restore", RESOURCE, "--target", target.to_str().unwrap(), "--start"];
+    let restored = place.json(0, &[&restore[..], options].concat());
     let socket = restored["socket_dir"].as_str().unwrap();
     let sql = "select count(*) from numbers";
     let asked = ["-X", "-At", "-h", socket, "-U", "postgres", "-d", "postgres", "-c", sql];
     let count = cluster.program("psql", &asked).stdout;
     stop_postmaster(&target);
-    assert_eq!(count.trim(), "4");
+    count.trim().to_owned()
 }
 
-/// With public tools and this identity alone, the vault is whole and the log reads.
-fn reads_without_us(place: &Place, identity: &str) {
+/// With public tools and this identity alone, the vaults of these epochs are whole and the log
+/// reads.
+fn reads_without_us(place: &Place, identity: &str, epochs: &[u32]) {
     let dir = place.path("by-hand");
     fs::create_dir(&dir).unwrap();
     place.home.copy_to(&dir.join("repo"));
     fs::write(dir.join("identity.txt"), format!("{identity}\n")).unwrap();
-    let script = "age -d -i identity.txt repo/keys/postgres.registro.vault-1.age > password
-        restic --no-cache -r repo/postgres/registro/vault --no-lock check --read-data
-        for object in $(find repo -name '*.zst.age'); do
+    let check = |epoch: &u32| {
+        let prefix = layout::vault(&RESOURCE.parse().unwrap(), *epoch);
+        let vault = prefix.trim_end_matches('/');
+        format!(
+            "age -d -i identity.txt repo/keys/postgres.registro.vault-{epoch}.age > password
+            restic --no-cache -r repo/{vault} --no-lock check --read-data\n"
+        )
+    };
+    let log = "for object in $(find repo -name '*.zst.age'); do
           age -d -i identity.txt \"$object\" | zstd -dc > read; test -s read; done";
     let mut shell = Command::new("/bin/bash");
     shell.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent");
     shell.env("RESTIC_PASSWORD_FILE", "password").current_dir(&dir);
-    let ended = run(shell.args(["-eo", "pipefail", "-c", script]), "");
+    let script = epochs.iter().map(check).collect::<String>() + log;
+    let ended = run(shell.args(["-eo", "pipefail", "-c", &script]), "");
     let text = ended.expect_success("age, restic and zstd");
-    assert!(text.contains("no errors were found"), "{text}");
+    assert_eq!(text.matches("no errors were found").count(), epochs.len(), "{text}");
 }
 
 #[test]
@@ -138,7 +152,50 @@ fn a_second_key_is_let_in_recovers_alone_and_the_first_is_shut_out() {
     assert_eq!((opens, opened(&place, &first).0), (all, 0));
     place.does(&["ship", RESOURCE, "--once"]);
     recovers(&place, &cluster, "without-first");
-    reads_without_us(&place, &second);
+    reads_without_us(&place, &second, &[1]);
+}
+
+#[test]
+fn a_rotated_key_begins_another_vault_and_snapshots_of_both_restore() {
+    let cluster = Cluster::builder().version(15).segment_size_mib(1).start();
+    let place = protected(&cluster);
+    let first = place.json(0, &["list", RESOURCE])[0]["snapshots"][0].clone();
+    assert_eq!(first["vault_epoch"], 1, "{first}");
+    place.ends(2, &["keys", "rotate", "nobody"]);
+    place.ends(2, &["keys", "rotate", RESOURCE, "--in", "nowhere"]);
+    let rotated = place.json(0, &["keys", "rotate", RESOURCE, "--in", "main"]);
+    assert_eq!((&rotated["epoch"], &rotated["repository"]), (&json!(2), &json!("main")));
+    assert_eq!(rotated["next_bytes"], first["bytes"]);
+    assert_eq!(
+        (&rotated["old"][0]["epoch"], &rotated["old"][0]["snapshots"]),
+        (&json!(1), &json!(1))
+    );
+
+    cluster.psql("postgres", "insert into numbers values (5)");
+    let second = place.json(0, &["snapshot", RESOURCE]);
+    assert_eq!((&second["vault_epoch"], &second["full_read"]), (&json!(2), &json!(true)));
+    assert_eq!(second["unread_bytes"], 0, "{second}");
+    let vault = place.home.store().list(&format!("postgres/{RESOURCE}/vault/")).unwrap();
+    for (name, taken, count) in [("of-first", &first, "3"), ("of-second", &second, "5")] {
+        let id = taken["id"].as_str().unwrap();
+        assert_eq!(rows(&place, &cluster, name, &["--snapshot", id]), count);
+    }
+    let own = place.path("identity.age").display().to_string();
+    let checked = place.json(0, &["keys", "check", "main", "--identity", &own]);
+    assert_eq!(checked["good"], true, "{checked}");
+    place.does(&["verify", RESOURCE, "--all"]);
+    let identity = fs::read_to_string(&own).unwrap();
+    reads_without_us(&place, &identity, &[1, 2]);
+
+    // Nothing more is written to the old vault; the third is begun for the next snapshot only.
+    let said = place.does(&["keys", "rotate", RESOURCE]);
+    assert!(said.contains("epoch 3") && said.contains("epoch 1 is read as before"), "{said}");
+    assert_eq!(place.home.store().list(&format!("postgres/{RESOURCE}/vault/")).unwrap(), vault);
+    // A password that is lost is told at once.
+    place.home.store().remove("keys/postgres.registro.vault-1.age").unwrap();
+    let status = place.json(3, &["status"]);
+    let reds = status["resources"][0]["red"].to_string();
+    assert!(reds.contains("postgres.registro.vault-1"), "{reds}");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn what_a_run_wrote_and_never_read_back_is_read_by_the_next_one() {
     let there = World::empty();
     let (from, to) = (world.repository(&world.base), there.repository(&there.base));
     // A run that ended before it could read back, and packs that are not what it wrote.
-    let vault = vaults::open_or_make(&to, &resource(), after(13), &SystemEntropy).unwrap();
+    let vault = vaults::open_or_make(&to, &resource(), after(13), &SystemEntropy).unwrap().vault;
     let theirs = vaults::open(&from, &resource(), 1).unwrap();
     let oldest = theirs.snapshots().unwrap().remove(0).0;
     let by = fenice::repository::vault::copy::Copying {

@@ -12,6 +12,7 @@ mod world; // a small repository in memory
 
 mod copy; // into a second repository, and back from either
 mod copy_faults; // the same with every call failing in turn
+mod epochs; // the key of a vault rotated: the old one goes with its snapshots
 mod everything;
 mod expire; // what has no place left goes, on a calendar of the test
 mod expire_faults; // the same with every call failing in turn

@@ -21,25 +21,25 @@ use crate::support::Scratch;
 
 const DAY: Span = Span::seconds(86_400);
 
-struct Verifying {
+pub struct Verifying {
     _dir: Scratch,
     catalog: Catalog,
 }
 
 impl Verifying {
-    fn new() -> Verifying {
+    pub fn new() -> Verifying {
         let dir = Scratch::new();
         let catalog = Catalog::open(&dir.path().join("catalog.db")).unwrap();
         Verifying { _dir: dir, catalog }
     }
 
     /// Day 13: everything is in the window.
-    fn run(&self, of: &Scrub, all: bool, heal: bool) -> ScrubRun {
+    pub fn run(&self, of: &Scrub, all: bool, heal: bool) -> ScrubRun {
         of.run(&self.catalog, &Order { all, heal, within: DAY }).unwrap()
     }
 }
 
-fn scrub(repository: &Repository, other: Option<&Repository>, role: Role) -> Scrub {
+pub fn scrub(repository: &Repository, other: Option<&Repository>, role: Role) -> Scrub {
     Scrub {
         repository: repository.clone(),
         other: other.cloned(),
@@ -54,7 +54,7 @@ fn scrub(repository: &Repository, other: Option<&Repository>, role: Role) -> Scr
     }
 }
 
-fn copy_all(from: &Repository, to: &Repository) {
+pub fn copy_all(from: &Repository, to: &Repository) {
     let job = CopyJob {
         from: from.clone(),
         to: to.clone(),
@@ -73,13 +73,13 @@ fn copy_all(from: &Repository, to: &Repository) {
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy)]
-enum Harm {
+pub enum Harm {
     Gone,
     Cut,
     Flipped,
 }
 
-fn harm(store: &dyn Store, key: &str, harm: Harm) {
+pub fn harm(store: &dyn Store, key: &str, harm: Harm) {
     let mut body = store.get(key).unwrap().unwrap();
     store.remove(key).unwrap();
     match harm {

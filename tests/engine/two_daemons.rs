@@ -157,7 +157,7 @@ impl Daemon<'_> {
         let now = self.clock().now();
         let lock = vaults::write(repository, &resource(), now, &SystemEntropy)?;
         let vault = vaults::open_or_make(repository, &resource(), now, &SystemEntropy)?;
-        let committed = model::back_up(&vault, &self.world.trees[tree])?;
+        let committed = model::back_up(&vault.vault, &self.world.trees[tree])?;
         // Unlike every other's, down to the millisecond.
         let at = now.checked_add(Duration::from_millis(self.store.seat as u64)).unwrap();
         let id = layout::instant(at);

@@ -1,6 +1,7 @@
 //! A small repository in memory: a resource with five snapshots, one every three days from today,
 //! and its log. For what is tried with every call failing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use fenice::engines::postgres::cluster;
 use fenice::engines::postgres::restore::facts;
 use fenice::engines::postgres::restore::recover::checked_plan;
 use fenice::engines::postgres::restore::sources::Sources;
-use fenice::engines::postgres::vaults;
+use fenice::engines::postgres::vaults::{self, Current};
 use fenice::error::Result;
 use fenice::model::{Lsn, ResourceName, SegmentSize, Span, SystemId, Timeline};
 use fenice::plan::facts::{Request, Target};
@@ -20,6 +21,7 @@ use fenice::repository::manifest::{
     self, ClusterFacts, HostMark, Method, PageReport, SnapshotManifest, VaultRef,
 };
 use fenice::repository::seal::{Identities, Recipients};
+use fenice::repository::vault::{Index, Vault};
 use fenice::repository::{Repository, layout};
 use jiff::Timestamp;
 use jiff::civil::Weekday;
@@ -133,22 +135,39 @@ impl World {
             false,
         )
         .unwrap();
-        let vault =
-            vaults::open_or_make(&repository, &resource(), Timestamp::now(), &SystemEntropy)
-                .unwrap();
-        let archive = cluster::archive(&repository, &resource(), &cluster_facts(), 3);
         for number in 0..count {
-            let tree = model::random_model(100 + number, 6);
-            let committed = model::back_up(&vault, &tree).unwrap();
-            let bytes = vec![number as u8; SEGMENT_BYTES as usize];
-            archive.put(Timeline(1), number, 0, &bytes, None).unwrap();
-            archive.put(Timeline(1), number, 0, &bytes[..9_000], None).unwrap();
-            let manifest = snapshot(number, committed.snapshot.to_string());
-            let key = layout::snapshot(&resource(), &manifest.id);
-            manifest::create(&repository, &key, &manifest).unwrap();
-            world.trees.push(tree);
+            world.take(&repository, model::random_model(100 + number, 6));
         }
         world
+    }
+
+    /// Takes the next snapshot, of `tree`, into the vault of the present epoch.
+    pub fn take(&mut self, repository: &Repository, tree: Model) -> SnapshotManifest {
+        let now = Timestamp::now();
+        let Current { epoch, vault } =
+            vaults::open_or_make(repository, &resource(), now, &SystemEntropy).unwrap();
+        let archive = cluster::archive(repository, &resource(), &cluster_facts(), 3);
+        let number = self.trees.len() as u64;
+        let committed = model::back_up(&vault, &tree).unwrap();
+        let bytes = vec![number as u8; SEGMENT_BYTES as usize];
+        archive.put(Timeline(1), number, 0, &bytes, None).unwrap();
+        archive.put(Timeline(1), number, 0, &bytes[..9_000], None).unwrap();
+        let mut manifest = snapshot(number, committed.snapshot.to_string());
+        manifest.vault.epoch = epoch;
+        let key = layout::snapshot(&resource(), &manifest.id);
+        manifest::create(repository, &key, &manifest).unwrap();
+        self.trees.push(tree);
+        manifest
+    }
+
+    /// The same, with everything in another store.
+    pub fn with(&self, store: &Arc<dyn Store>) -> World {
+        World {
+            base: store.clone(),
+            recipients: self.recipients.clone(),
+            identity: self.identity.clone(),
+            trees: self.trees.clone(),
+        }
     }
 
     pub fn repository(&self, store: &Arc<dyn Store>) -> Repository {
@@ -209,16 +228,21 @@ impl World {
         if manifests.is_empty() {
             return manifests;
         }
-        let vault = vaults::open(repository, &resource(), 1).unwrap();
-        model::assert_undamaged(&vault);
-        let index = vault.load_index().unwrap();
+        let mut opened: BTreeMap<u32, (Vault, Index)> = BTreeMap::new();
         let archive = cluster::archive(repository, &resource(), &cluster_facts(), 3);
         let inventory = archive.inventory().unwrap();
         for manifest in &manifests {
+            let epoch = manifest.vault.epoch;
+            let (vault, index) = opened.entry(epoch).or_insert_with(|| {
+                let vault = vaults::open(repository, &resource(), epoch).unwrap();
+                model::assert_undamaged(&vault);
+                let index = vault.load_index().unwrap();
+                (vault, index)
+            });
             let number = manifest.start_lsn.0 / SEGMENT_BYTES;
             let restic = manifest.vault.snapshot.parse().unwrap();
             let tree = vault.snapshot(&restic).unwrap().tree;
-            let (restored, _) = model::restore(&vault, &index, &tree).unwrap();
+            let (restored, _) = model::restore(vault, index, &tree).unwrap();
             model::assert_same(&restored, &self.trees[number as usize]);
             assert!(!inventory.segment(Timeline(1), number).is_empty(), "{}", manifest.id);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::engines::postgres::vaults;
+use crate::engines::postgres::vaults::Epochs;
 use crate::error::{Attempt, Error, Result};
 use crate::model::ResourceName;
 use crate::ports::Store;
@@ -116,23 +116,45 @@ impl Tried {
 
     fn resource(&mut self, resource: &ResourceName) {
         let manifest = self.manifest(resource);
-        let epoch = manifest.as_ref().map_or(vaults::EPOCH, |manifest| manifest.vault.epoch);
+        let epochs = self.epochs(resource, manifest.as_ref());
+        let newest = manifest.as_ref().map_or(epochs.current(), |manifest| manifest.vault.epoch);
+        let opened = self.vault(resource, newest, manifest.is_some());
+        if let (Some(manifest), Some(vault)) = (&manifest, opened) {
+            let read = read_one_of_each(&vault, &manifest.vault.snapshot);
+            let what = "a tree and a piece of a file in the vault";
+            self.note(Some(resource), what, Some(vault.layout().prefix()), read);
+        }
+        for epoch in epochs.all().filter(|epoch| *epoch != newest) {
+            // One that has just begun has no vault yet, one that has ended none any more.
+            let config = layout::vault(resource, epoch) + "config";
+            let has_vault = self.listed.iter().any(|entry| entry.key == config);
+            self.vault(resource, epoch, has_vault);
+        }
+        self.log(resource, manifest.as_ref());
+    }
+
+    /// Every epoch of which anything is listed, or which the newest manifest names.
+    fn epochs(&self, resource: &ResourceName, newest: Option<&SnapshotManifest>) -> Epochs {
+        let keys = self.listed.iter().map(|entry| entry.key.as_str());
+        let folders = keys.clone().filter_map(|key| layout::in_vault(resource, key));
+        let named = newest.map(|manifest| manifest.vault.epoch);
+        let named: BTreeSet<u32> = folders.map(|(epoch, _)| epoch).chain(named).collect();
+        Epochs::of(resource, keys, named)
+    }
+
+    /// The password of an epoch, and, where there must be one, its vault.
+    fn vault(&mut self, resource: &ResourceName, epoch: u32, has_vault: bool) -> Option<Vault> {
         let name = secrets::vault_password(resource, epoch);
         let password = secrets::read(&self.repository, &name)
             .and_then(|password| password.ok_or_else(|| Error::failed("it is not there")));
         let key = layout::secret(&name);
-        let password = self.note(Some(resource), "the vault's password", Some(&key), password);
-        if let (Some(manifest), Some(password)) = (&manifest, password) {
-            let prefix = layout::vault(resource, epoch);
-            let opened = Vault::open(self.repository.store.clone(), &prefix, &password);
-            let opened = self.note(Some(resource), "the vault", Some(&prefix), opened);
-            if let Some(vault) = opened {
-                let read = read_one_of_each(&vault, &manifest.vault.snapshot);
-                let what = "a tree and a piece of a file in the vault";
-                self.note(Some(resource), what, Some(&prefix), read);
-            }
+        let password = self.note(Some(resource), "the vault's password", Some(&key), password)?;
+        if !has_vault {
+            return None;
         }
-        self.log(resource, manifest.as_ref());
+        let prefix = layout::vault(resource, epoch);
+        let opened = Vault::open(self.repository.store.clone(), &prefix, &password);
+        self.note(Some(resource), "the vault", Some(&prefix), opened)
     }
 
     /// The newest one.

@@ -28,9 +28,9 @@ pub struct Mending<'a> {
 pub struct Mended {
     /// Intact in the damaged pack, and now in a new one.
     pub rescued: u64,
-    /// Brought from the other vault.
+    /// Brought from another vault.
     pub brought: u64,
-    /// In neither: how many, by pack.
+    /// In none of them: how many, by pack.
     pub lost: BTreeMap<Id, u64>,
 }
 
@@ -140,26 +140,26 @@ impl Vault {
         Ok(())
     }
 
-    /// Writes what is intact of `bad` packs, and what `other` has of the rest, into new packs;
+    /// Writes what is intact of `bad` packs, and what `others` have of the rest, into new packs;
     /// then takes the bad ones out of the index and away. A kill in between leaves them damaged,
-    /// and the next run begins anew.
+    /// and the next run begins anew. Of the others, what cannot be read serves nothing.
     ///
     /// # Errors
-    /// The store's own. What is in neither vault is no error but counted.
+    /// The store's own. What is in no vault is no error but counted.
     pub fn mend_packs(
         &self,
         bad: &BTreeSet<Id>,
-        other: Option<&Vault>,
+        others: &[Vault],
         by: &Mending<'_>,
     ) -> Result<Mended> {
         let files = self.index_files()?;
         let listed = self.list_packs()?;
         let staying = files.values().map(|file| without(file, bad)).collect();
         let staying = Arc::new(Index::build(staying, &listed));
-        let theirs = match other {
-            Some(other) => Some((other, other.load_index()?)),
-            None => None,
-        };
+        let mut theirs = Vec::with_capacity(others.len());
+        for other in others {
+            theirs.push((other, other.survey()?.index));
+        }
         let mut packs: BTreeMap<Id, &IndexPack> = BTreeMap::new();
         for pack in files.values().flat_map(|file| &file.packs) {
             if bad.contains(&pack.id) {
@@ -176,7 +176,7 @@ impl Vault {
             for blob in pack.blobs.iter().filter(|b| !staying.holds(b.blob_type, &b.id)) {
                 let (content, count) = match self.intact(blob, body.as_deref()) {
                     Some(content) => (content, &mut mended.rescued),
-                    None => match theirs.as_ref().and_then(|theirs| held(theirs, blob)) {
+                    None => match theirs.iter().find_map(|theirs| held(theirs, blob)) {
                         Some(content) => (content, &mut mended.brought),
                         None => {
                             *mended.lost.entry(pack.id).or_default() += 1;

@@ -50,7 +50,7 @@ impl Inspector {
         let manifests = manifest::snapshots(&self.repository, &site.resource).unwrap();
         self.check_points(&kept, &manifests, now);
         if self.vault.is_none() {
-            self.vault = vaults::open_if_there(&self.repository, &site.resource).unwrap();
+            self.vault = vaults::open_if_there(&self.repository, &site.resource, 1).unwrap();
         }
         if let Some(vault) = self.vault.clone() {
             self.check_vault(&vault, &manifests);

@@ -15,9 +15,9 @@ use crate::ports::store::Lock;
 use crate::ports::{Clock, Entropy};
 use crate::repository::manifest::{self, CopiedFrom, CopiedLog, SnapshotManifest, VaultRef};
 use crate::repository::pin::{self, PinFile};
+use crate::repository::vault::WriteSettings;
 use crate::repository::vault::copy::{Copying, SnapshotCopied};
 use crate::repository::vault::restore::RestoreSettings;
-use crate::repository::vault::{Vault, WriteSettings};
 use crate::repository::wal::WalArchive;
 use crate::repository::{Repository, commit, layout};
 
@@ -25,7 +25,7 @@ use super::super::expire::facts::of_manifests;
 use super::super::restore::facts::{self, Stored};
 use super::super::restore::recover::checked_plan;
 use super::super::restore::sources::Sources;
-use super::super::vaults;
+use super::super::vaults::{self, Current};
 use super::log::{self, LogCopied};
 
 /// What copying one resource works with.
@@ -118,7 +118,7 @@ impl CopyJob {
     }
 
     /// Copies one snapshot with the log it needs. `stored` is what the original's repository holds,
-    /// `to` the vault copied to, `lock` that vault's.
+    /// `to` the vault copied to, which is the current one there, `lock` that vault's.
     ///
     /// # Errors
     /// Anything of it cannot be read there or written here: then no manifest of it exists here.
@@ -126,7 +126,7 @@ impl CopyJob {
         &self,
         due: &CopyDue,
         stored: &Stored,
-        to: &Vault,
+        to: &Current,
         lock: &dyn Lock,
     ) -> Result<SnapshotCopy> {
         let original = stored.manifest(&due.id)?;
@@ -143,7 +143,7 @@ impl CopyJob {
         let copied = self.copy_files(original, to, lock)?;
         self.progress.enter("copying the log of a snapshot");
         let brought = log::copy_planned(self, stored, &plan, lock)?;
-        self.commit(original, &brought, &copied, lock)?;
+        self.commit(original, &brought, (to.epoch, &copied), lock)?;
         Ok(SnapshotCopy {
             id: due.id.clone(),
             because: due.because.clone(),
@@ -161,7 +161,7 @@ impl CopyJob {
     fn copy_files(
         &self,
         original: &SnapshotManifest,
-        to: &Vault,
+        to: &Current,
         lock: &dyn Lock,
     ) -> Result<SnapshotCopied> {
         let what = || format!("copy the files of snapshot {}", original.id);
@@ -176,7 +176,7 @@ impl CopyJob {
             moved: &|bytes| progress.add(bytes),
             allowed: &|| lock.check(),
         };
-        to.copy_from(&from, &id, &copying).attempt(what)
+        to.vault.copy_from(&from, &id, &copying).attempt(what)
     }
 
     /// Writes the manifest, once a recovery could be planned from the copies alone.
@@ -184,7 +184,7 @@ impl CopyJob {
         &self,
         original: &SnapshotManifest,
         brought: &LogCopied,
-        copied: &SnapshotCopied,
+        (epoch, copied): (u32, &SnapshotCopied),
         lock: &dyn Lock,
     ) -> Result<()> {
         let copied_at = self.clock.now();
@@ -192,7 +192,7 @@ impl CopyJob {
             |object: &WalObject| CopiedLog { key: object.key.clone(), stored_at: object.stored_at };
         let log = brought.objects.iter().map(of_object).collect();
         let copy = SnapshotManifest {
-            vault: VaultRef { epoch: vaults::EPOCH, snapshot: copied.snapshot.to_string() },
+            vault: VaultRef { epoch, snapshot: copied.snapshot.to_string() },
             new_bytes: copied.bytes_new,
             copied: Some(CopiedFrom { repository_id: self.from.id.clone(), copied_at, log }),
             ..original.clone()

@@ -12,8 +12,9 @@ use crate::plan::retention::check::check;
 use crate::plan::retention::{Closing, RetentionPlan, Terms, plan};
 use crate::ports::store::{Lock, Put};
 use crate::ports::{Clock, Entropy};
-use crate::repository::vault::prune::{Guard, Pruned, Pruning};
-use crate::repository::vault::{Id, WriteSettings};
+use crate::repository::manifest::SnapshotManifest;
+use crate::repository::vault::WriteSettings;
+use crate::repository::vault::prune::Pruned;
 use crate::repository::{Repository, layout};
 
 use super::super::vaults;
@@ -22,7 +23,7 @@ use super::facts::{self, Known};
 
 /// A pack that left the index may still be read by an index loaded before. With a run a day,
 /// data is gone 48 hours after it expired (RULES 18).
-const GRACE: Duration = Duration::from_secs(12 * 3_600);
+pub(super) const GRACE: Duration = Duration::from_secs(12 * 3_600);
 /// Objects removed between two looks at the lock.
 const BATCH: usize = 50;
 
@@ -43,8 +44,11 @@ pub struct Expiry {
 pub struct Applied {
     pub snapshots: u64,
     pub log_objects: u64,
-    /// `None` while somebody reads, or where anybody arrived: then nothing is pruned.
+    /// Of the vaults of all epochs. `None` while somebody reads, or where anybody arrived: then
+    /// nothing is pruned.
     pub vault: Option<Pruned>,
+    /// Epochs of the vault that had ended, and of which nothing is left now.
+    pub epochs_removed: Vec<u32>,
     /// Of a retired resource of which no data is left: all the rest, but for the evidence.
     pub leftovers: u64,
     /// Readers and holds that came after the plan was made. With any, no log is removed either.
@@ -95,23 +99,32 @@ impl Expiry {
         done?;
         let (arrived, put_back) = (arrived?, put_back?);
         let snapshots = (removed.len() - put_back.len()) as u64;
-        let (mut log_objects, mut vault) = (0, None);
+        let (mut log_objects, mut vault, mut epochs_removed) = (0, None, Vec::new());
         if arrived.is_empty() {
             log_objects = self.remove_log(&planned, lock.as_ref())?;
             if known.facts.pins.is_empty() {
                 let leaving: BTreeSet<&str> = planned.removed().map(|r| r.id.as_str()).collect();
                 let staying = known.manifests.iter().filter(|m| !leaving.contains(m.id.as_str()));
-                let keep = facts::vault_ids(staying)?;
+                let staying: Vec<&SnapshotManifest> = staying.collect();
                 self.remove_late(&known, lock.as_ref())?;
-                vault = Some(self.prune(&known, &keep, lock.as_ref())?);
+                vault = Some(self.prune(&known, &staying, lock.as_ref())?);
+                epochs_removed = self.remove_ended(&known, &staying, lock.as_ref())?;
             }
         }
         let leftovers = match known.retirement.is_some() && arrived.is_empty() {
             true => self.close(lock.as_ref())?,
             false => 0,
         };
-        let arrived = arrived.told();
-        Ok((planned, Applied { snapshots, log_objects, vault, leftovers, arrived, put_back }))
+        let applied = Applied {
+            snapshots,
+            log_objects,
+            vault,
+            epochs_removed,
+            leftovers,
+            arrived: arrived.told(),
+            put_back,
+        };
+        Ok((planned, applied))
     }
 
     /// Removes the manifests of what leaves. A hold is an order: each is asked for last thing.
@@ -202,21 +215,8 @@ impl Expiry {
         Ok(())
     }
 
-    fn prune(&self, known: &Known, keep: &BTreeSet<Id>, lock: &dyn Lock) -> Result<Pruned> {
-        let Some(vault) = &known.vault else { return Ok(Pruned::default()) };
-        let pruning = Pruning {
-            now: self.clock.now(),
-            grace: GRACE,
-            write: self.write,
-            entropy: self.entropy.clone(),
-            listed: known.in_vault.clone(),
-        };
-        let (allowed, undisturbed) = (|| lock.check(), || self.is_undisturbed(known));
-        vault.prune(keep, &pruning, &Guard { allowed: &allowed, undisturbed: &undisturbed })
-    }
-
     /// Whether nobody writes or reads now, or did since `known` was read and left something.
-    fn is_undisturbed(&self, known: &Known) -> Result<bool> {
+    pub(super) fn is_undisturbed(&self, known: &Known) -> Result<bool> {
         let (repository, resource) = (&self.repository, &self.resource);
         if !facts::pins(repository, resource, self.clock.now())?.is_empty() {
             return Ok(false);

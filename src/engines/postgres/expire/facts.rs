@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::error::{Attempt, Result};
 use crate::model::ResourceName;
-use crate::plan::retention::{Copied, Hold, Pin, Remains, RetentionFacts, Scope, StoredSnapshot};
+use crate::plan::retention::{Copied, Hold, Pin, RetentionFacts, Scope, StoredSnapshot};
 use crate::ports::store::Entry;
 use crate::repository::hold::{self, HoldRecord};
 use crate::repository::manifest::{self, SnapshotManifest};
@@ -15,7 +15,8 @@ use crate::repository::vault::{Id, Vault};
 use crate::repository::{Repository, layout, pin};
 
 use super::super::restore::facts::snapshot_fact;
-use super::super::{cluster, overview, vaults};
+use super::super::vaults::{self, Epochs};
+use super::super::{cluster, overview};
 use super::leftovers;
 
 const COMPRESSION_FOR_READING: i32 = 3;
@@ -26,14 +27,15 @@ pub struct Known {
     pub manifests: Vec<SnapshotManifest>,
     /// Manifests that never counted: committed after another installation had taken over.
     pub late: Vec<SnapshotManifest>,
-    /// The vault's snapshots, as listed before anything else was read.
-    pub in_vault: BTreeSet<Id>,
+    /// By epoch, the vaults' snapshots, as listed before anything else was read.
+    pub in_vaults: BTreeMap<u32, BTreeSet<Id>>,
     /// Ids of every hold ever given, in force or not.
     pub holds: BTreeSet<String>,
     /// The order by which the resource is out of use.
     pub retirement: Option<Retirement>,
-    /// `None` if there is none yet.
-    pub vault: Option<Vault>,
+    pub epochs: Epochs,
+    /// The vault of each epoch that has one.
+    pub vaults: BTreeMap<u32, Vault>,
 }
 
 /// Reads them. One manifest that cannot be read is an error: what it needs would seem unneeded.
@@ -46,8 +48,7 @@ pub fn read(
 ) -> Result<Known> {
     // In this order: what somebody who writes just now has stored was there before his pin went,
     // and his manifest was before that. So nothing that is listed here and named by nobody is his.
-    let vault = vaults::open_if_there(repository, resource)?;
-    let in_vault = vault.as_ref().map(Vault::snapshot_ids).transpose()?.unwrap_or_default();
+    let in_vaults = vaults::listed_snapshots(repository, resource)?;
     let pinned = pins(repository, resource, now)?;
     let (manifests, late) = manifest::snapshots_and_late(repository, resource)?;
     let proofs = overview::proofs(repository, resource)?;
@@ -59,15 +60,24 @@ pub fn read(
     let is_known = |pin: &Pin| known.facts.pins.iter().any(|later| later.id == pin.id);
     let ended: Vec<Pin> = pinned.into_iter().filter(|pin| !is_known(pin)).collect();
     known.facts.pins.extend(ended);
-    if let Some(vault) = &vault {
-        let unnamed = in_vault.difference(&vault_ids(&known.manifests)?).count();
-        let packs_marked_at = vault.packs_marked_at()?;
-        known.facts.remains = Remains { unnamed_snapshots: unnamed as u64, packs_marked_at };
+    known.epochs = vaults::epochs(repository, resource, &known.manifests)?;
+    for epoch in known.epochs.all() {
+        // What nobody can open is not pruned: it goes whole, when nothing names it any more.
+        if known.epochs.is_lost(epoch) && known.epochs.is_ended(epoch) {
+            continue;
+        }
+        let Some(vault) = vaults::open_if_there(repository, resource, epoch)? else { continue };
+        let remains = &mut known.facts.remains;
+        let named = vault_ids(&known.manifests, epoch)?;
+        let there = in_vaults.get(&epoch).into_iter().flatten();
+        remains.unnamed_snapshots += there.filter(|id| !named.contains(id)).count() as u64;
+        remains.packs_marked_at.extend(vault.packs_marked_at()?);
+        known.vaults.insert(epoch, vault);
     }
-    Ok(Known { late, in_vault, vault, ..known })
+    Ok(Known { late, in_vaults, ..known })
 }
 
-/// The same of manifests that were read before, without opening the vault: what it holds for
+/// The same of manifests that were read before, without opening any vault: what they hold for
 /// nobody is not known then.
 pub(super) fn without_vault(
     repository: &Repository,
@@ -106,15 +116,18 @@ pub(super) fn without_vault(
         facts.retired_at = Some(retired.retired_at);
         facts.leftovers = leftovers::list(repository, resource, histories)?;
     }
-    let (late, in_vault) = (Vec::new(), BTreeSet::new());
-    Ok(Known { facts, manifests, late, in_vault, holds, retirement, vault: None })
+    let (late, in_vaults) = (Vec::new(), BTreeMap::new());
+    let (epochs, vaults) = (Epochs::default(), BTreeMap::new());
+    Ok(Known { facts, manifests, late, in_vaults, holds, retirement, epochs, vaults })
 }
 
-/// The vault's ids of these snapshots.
+/// The ids that those of these snapshots have in the vault which lie in that of `epoch`.
 pub(super) fn vault_ids<'m>(
     manifests: impl IntoIterator<Item = &'m SnapshotManifest>,
+    epoch: u32,
 ) -> Result<BTreeSet<Id>> {
-    let ids = manifests.into_iter().map(|manifest| manifest.vault.snapshot.parse::<Id>());
+    let within = manifests.into_iter().filter(|manifest| manifest.vault.epoch == epoch);
+    let ids = within.map(|manifest| manifest.vault.snapshot.parse::<Id>());
     let ids: Result<BTreeSet<Id>> = ids.collect();
     ids.attempt(|| "read the ids that snapshots have in the vault".to_owned())
 }

@@ -1,5 +1,8 @@
-//! What lies in the repository of a retired resource besides manifests of snapshots, log and
-//! evidence: it goes last (`plan::retention::closing`).
+//! What lies in a repository besides manifests of snapshots, log and evidence. Of a retired
+//! resource it goes last (`plan::retention::closing`), of an ended epoch of the vault in the same
+//! order (`ended`).
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
 use crate::model::ResourceName;
@@ -21,6 +24,26 @@ pub(super) fn list(
     });
     let histories = histories.into_iter().map(|key| Leftover { kind: LeftoverKind::History, key });
     Ok(known.chain(histories).collect())
+}
+
+/// Everything of the resource's vaults by epoch, each in the order in which it goes.
+pub(super) fn of_vaults(
+    repository: &Repository,
+    resource: &ResourceName,
+) -> Result<BTreeMap<u32, BTreeSet<Leftover>>> {
+    let mut listed = repository.store.list(&layout::resource(resource))?;
+    listed.extend(repository.store.list(layout::SECRETS)?);
+    let epoch = |key: &str| match layout::in_vault(resource, key) {
+        Some((epoch, _)) => Some(epoch),
+        None => secrets::vault_epoch(resource, layout::secret_name(key)?),
+    };
+    let mut parts: BTreeMap<u32, BTreeSet<Leftover>> = BTreeMap::new();
+    for key in listed.into_iter().map(|entry| entry.key) {
+        if let (Some(epoch), Some(kind)) = (epoch(&key), kind_of(resource, &key)) {
+            parts.entry(epoch).or_default().insert(Leftover { kind, key });
+        }
+    }
+    Ok(parts)
 }
 
 /// What a key is; `None` for snapshots, log, evidence, secrets of others, and for strangers.

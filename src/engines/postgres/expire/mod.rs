@@ -5,10 +5,12 @@
 //! for nobody. Whatever is left half done, the next run finds from the repository alone. Between
 //! the manifests and the rest, readers and holds that came meanwhile are asked for: who saw a
 //! snapshot that leaves has pinned it by then, or will not find it any more. What else lies there
-//! of a retired resource goes last, once no data is left (`leftovers`).
+//! of a retired resource goes last, once no data is left (`leftovers`); what is left of an epoch of
+//! the vault likewise, once no snapshot of it is (`ended`).
 
 mod apply;
 mod arrived;
+mod ended;
 pub(super) mod facts;
 mod leftovers;
 mod outlook;

@@ -58,13 +58,14 @@ impl Scrub {
                 }
             }
             // Opening the vault reads it, and everything depends on that.
-            What::Vault(Part::Config) | What::Stranger => Ok(()),
-            What::Vault(Part::Key(id) | Part::Index(id) | Part::Snapshot(id) | Part::Pack(id)) => {
-                match Id::of(body) {
-                    actual if actual == id => Ok(()),
-                    actual => Err(Error::failed(format!("its content has the id {actual}"))),
-                }
-            }
+            What::Vault { part: Part::Config, .. } | What::Stranger => Ok(()),
+            What::Vault {
+                part: Part::Key(id) | Part::Index(id) | Part::Snapshot(id) | Part::Pack(id),
+                ..
+            } => match Id::of(body) {
+                actual if actual == id => Ok(()),
+                actual => Err(Error::failed(format!("its content has the id {actual}"))),
+            },
         }
         .attempt(|| format!("verify {key}"))
     }

@@ -44,7 +44,9 @@ impl Scrub {
             let healed = match stored.what(&one.key) {
                 What::Secret => self.heal_secret(&one.key),
                 What::Record => self.heal_record(&one.key),
-                What::Vault(Part::Config | Part::Key(_)) => Err(Error::failed(ONLY_HERE)),
+                What::Vault { part: Part::Config | Part::Key(_), .. } => {
+                    Err(Error::failed(ONLY_HERE))
+                }
                 _ => Ok(()),
             };
             one.tell(healed);
@@ -57,20 +59,22 @@ impl Scrub {
                 one.tell(self.heal_log(archive, &one.key, limit_bytes, exact_bytes, lock));
             }
         }
-        let healed = self.heal_vault(&stored, damage, lock);
-        let of_vault = |one: &&mut Damage| {
-            matches!(stored.what(&one.key), What::Vault(Part::Pack(_) | Part::Index(_)))
-        };
-        match healed {
-            Err(error) => {
-                damage.iter_mut().filter(of_vault).for_each(|one| one.not_healed(&error));
-            }
-            Ok(mended) => damage.iter_mut().for_each(|one| {
-                let What::Vault(Part::Pack(id)) = stored.what(&one.key) else { return };
-                if let Some(count) = mended.lost.get(&id) {
-                    one.not_healed(&Error::failed(format!("{count} of its blobs are nowhere")));
+        for epoch in &stored.epochs {
+            let healed = self.heal_vault(*epoch, &stored, damage, lock);
+            for one in damage.iter_mut() {
+                let What::Vault { epoch: of, part } = stored.what(&one.key) else { continue };
+                match (&healed, part) {
+                    _ if of != *epoch => {}
+                    (Err(error), Part::Pack(_) | Part::Index(_)) => one.not_healed(error),
+                    (Ok(mended), Part::Pack(id)) => {
+                        if let Some(count) = mended.lost.get(&id) {
+                            let lost = format!("{count} of its blobs are nowhere");
+                            one.not_healed(&Error::failed(lost));
+                        }
+                    }
+                    _ => {}
                 }
-            }),
+            }
         }
         self.heal_snapshots(&stored, damage, affected, lock);
     }
@@ -115,16 +119,23 @@ impl Scrub {
         archive.copy_key(&there, key, limit_bytes, exact_bytes).map(drop)
     }
 
-    fn heal_vault(&self, stored: &Stored, damage: &[Damage], lock: &dyn Lock) -> Result<Mended> {
+    fn heal_vault(
+        &self,
+        epoch: u32,
+        stored: &Stored,
+        damage: &[Damage],
+        lock: &dyn Lock,
+    ) -> Result<Mended> {
         let (mut index_files, mut packs) = (BTreeSet::new(), BTreeSet::new());
         for one in damage {
             match stored.what(&one.key) {
-                What::Vault(Part::Index(id)) => drop(index_files.insert(id)),
-                What::Vault(Part::Pack(id)) => drop(packs.insert(id)),
+                What::Vault { epoch: of, .. } if of != epoch => {}
+                What::Vault { part: Part::Index(id), .. } => drop(index_files.insert(id)),
+                What::Vault { part: Part::Pack(id), .. } => drop(packs.insert(id)),
                 _ => {}
             }
         }
-        let vault = vaults::open(&self.repository, &self.resource, vaults::EPOCH)?;
+        let vault = vaults::open(&self.repository, &self.resource, epoch)?;
         let allowed = || lock.check();
         let by =
             Mending { entropy: Arc::clone(&self.entropy), write: self.write, allowed: &allowed };
@@ -133,14 +144,25 @@ impl Scrub {
         if packs.is_empty() {
             return Ok(Mended::default());
         }
-        let other = self.other_vault();
-        vault.mend_packs(&packs, other.as_ref(), &by)
+        vault.mend_packs(&packs, &self.other_vaults(epoch, stored), &by)
     }
 
-    /// If it cannot be opened, what is intact here is rescued all the same.
-    fn other_vault(&self) -> Option<Vault> {
-        let other = self.other.as_ref()?;
-        vaults::open(other, &self.resource, vaults::EPOCH).ok()
+    /// The vaults of the other epochs here and of all of them in the other repository: a blob has
+    /// the same id in each. Those that cannot be opened do not hold up what is intact here.
+    fn other_vaults(&self, epoch: u32, stored: &Stored) -> Vec<Vault> {
+        let open = |repository: &Repository, epoch: u32| {
+            vaults::open(repository, &self.resource, epoch).ok()
+        };
+        let others = stored.epochs.iter().filter(|other| **other != epoch);
+        let mut opened: Vec<Vault> =
+            others.filter_map(|other| open(&self.repository, *other)).collect();
+        if let Some(other) = &self.other {
+            let known = readable(other, &self.resource)
+                .and_then(|manifests| vaults::epochs(other, &self.resource, &manifests));
+            let known = known.map(|epochs| epochs.all().collect::<Vec<u32>>()).unwrap_or_default();
+            opened.extend(known.into_iter().filter_map(|epoch| open(other, epoch)));
+        }
+        opened
     }
 
     /// Snapshots that lack their manifest or anything of their files.
@@ -174,7 +196,7 @@ impl Scrub {
                         one.not_healed(error);
                     }
                 }
-                What::Vault(Part::Snapshot(id)) => {
+                What::Vault { part: Part::Snapshot(id), .. } => {
                     one.tell(self.forget_vault_snapshot(&one.key, &id, lock));
                 }
                 _ => {}
@@ -198,11 +220,6 @@ impl Scrub {
         let theirs: SnapshotManifest = manifest::read(other, &key).attempt(|| THERE.into())?;
         let their_vault = facts::open_vault(other, &theirs)?;
         let original = their_vault.snapshot(&theirs.vault.snapshot.parse()?)?;
-        let (now, entropy) = (self.clock.now(), self.entropy.as_ref());
-        let ours = vaults::open_or_make(&self.repository, &self.resource, now, entropy)?;
-        let manifest = manifest::read::<SnapshotManifest>(&self.repository, &key).ok();
-        let snapshot = manifest.and_then(|manifest| manifest.vault.snapshot.parse::<Id>().ok());
-        let present = snapshot.and_then(|id| ours.snapshot(&id).ok());
         let (expect, moved) =
             (|bytes| self.progress.expect(bytes), |bytes| self.progress.add(bytes));
         let allowed = || lock.check();
@@ -214,17 +231,30 @@ impl Scrub {
             moved: &moved,
             allowed: &allowed,
         };
-        // Its files first: what is damaged of it goes once all of it is here.
-        ours.bring_from(&their_vault, &original, &copying)?;
-        if present.is_some_and(|present| present.tree == original.tree) {
-            return Ok(());
+        if let Some((vault, tree)) = self.present(&key)
+            && tree == original.tree
+        {
+            return vault.bring_from(&their_vault, &original, &copying).map(drop);
         }
+        let (now, entropy) = (self.clock.now(), self.entropy.as_ref());
+        let ours = vaults::open_or_make(&self.repository, &self.resource, now, entropy)?;
+        // Its files first: what is damaged of it goes once all of it is here.
+        ours.vault.bring_from(&their_vault, &original, &copying)?;
         lock.check()?;
         self.repository.store.remove(&key)?;
         let job = self.copy_job(other);
         let stored = facts::read_now_undated(&Sources::only(other), &self.resource)?;
         let due = CopyDue { id: id.to_owned(), because: "it is damaged".to_owned() };
         job.copy(&due, &stored, &ours, lock).map(drop)
+    }
+
+    /// The vault that a snapshot lies in, and its root there, as far as they can be read.
+    fn present(&self, key: &str) -> Option<(Vault, Id)> {
+        let manifest = manifest::read::<SnapshotManifest>(&self.repository, key).ok()?;
+        let vault = facts::open_vault(&self.repository, &manifest).ok()?;
+        let id: Id = manifest.vault.snapshot.parse().ok()?;
+        let tree = vault.snapshot(&id).ok()?.tree;
+        Some((vault, tree))
     }
 
     fn copy_job(&self, from: &Repository) -> CopyJob {

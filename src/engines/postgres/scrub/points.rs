@@ -1,6 +1,6 @@
 //! What can be recovered in spite of damage, and what cannot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -42,8 +42,11 @@ pub(super) struct Points {
     pub damage: Vec<Damage>,
 }
 
-/// The vault that snapshots lie in, or why it cannot be opened.
-struct Files {
+/// The vaults that snapshots lie in, by epoch.
+struct Files(BTreeMap<u32, VaultFiles>);
+
+/// One vault, or why it cannot be opened. What another one has lost says nothing about this.
+struct VaultFiles {
     opened: std::result::Result<(Vault, Survey), String>,
     losses: Losses,
 }
@@ -138,14 +141,26 @@ impl Scrub {
     }
 
     fn files(&self, stored: &Stored, bad: &BTreeSet<&str>) -> Result<Files> {
+        let files = stored.epochs.iter().map(|epoch| {
+            let files = self.files_of(*epoch, stored, bad);
+            files.map(|files| (*epoch, files))
+        });
+        files.collect::<Result<BTreeMap<_, _>>>().map(Files)
+    }
+
+    fn files_of(&self, epoch: u32, stored: &Stored, bad: &BTreeSet<&str>) -> Result<VaultFiles> {
         let mut losses = Losses::default();
-        let opened = match vaults::open(&self.repository, &self.resource, vaults::EPOCH) {
+        let opened = match vaults::open(&self.repository, &self.resource, epoch) {
             Err(error) => Err(error.chain()),
             Ok(vault) => {
                 let survey = vault.survey()?;
                 for key in bad {
-                    let What::Vault(Part::Pack(id)) = stored.what(key) else { continue };
-                    let Some(pack) = survey.packs.get(&id) else { continue };
+                    let What::Vault { epoch: of, part: Part::Pack(id) } = stored.what(key) else {
+                        continue;
+                    };
+                    let Some(pack) = survey.packs.get(&id).filter(|_| of == epoch) else {
+                        continue;
+                    };
                     if let Some((_, lost)) = vault.examine_pack(pack)? {
                         losses.blobs.extend(lost);
                     }
@@ -153,11 +168,27 @@ impl Scrub {
                 Ok((vault, survey))
             }
         };
-        Ok(Files { opened, losses })
+        Ok(VaultFiles { opened, losses })
     }
 }
 
 impl Files {
+    /// What is wrong with the vaults themselves.
+    fn damage(&self) -> Vec<Damage> {
+        self.0.values().flat_map(VaultFiles::damage).collect()
+    }
+
+    /// Why a snapshot's files cannot be had, if so.
+    fn flaw(&mut self, of: &SnapshotManifest) -> Option<String> {
+        let epoch = of.vault.epoch;
+        match self.0.get_mut(&epoch) {
+            Some(files) => files.flaw(of),
+            None => Some(format!("the vault of epoch {epoch}, in which it lies, is not there")),
+        }
+    }
+}
+
+impl VaultFiles {
     /// Packs that the index names and that are not there in full, and unreadable index files.
     fn damage(&self) -> Vec<Damage> {
         let Ok((vault, survey)) = &self.opened else { return Vec::new() };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::soundness::Sound;
 use crate::error::Result;
-use crate::model::{SystemId, WalInventory};
+use crate::model::{ResourceName, SystemId, WalInventory};
 use crate::plan::scrub::Known;
 use crate::ports::store::Entry;
 use crate::repository::manifest::{self, ClusterManifest};
@@ -12,7 +12,7 @@ use crate::repository::vault::layout::Part;
 use crate::repository::wal::{HISTORY_LIMIT_BYTES, WalArchive};
 use crate::repository::{layout, secrets};
 
-use super::super::{cluster, vaults};
+use super::super::cluster;
 use super::Scrub;
 
 const COMPRESSION_FOR_READING: i32 = 3;
@@ -21,7 +21,9 @@ const COMPRESSION_FOR_READING: i32 = 3;
 pub(super) struct Stored {
     pub entries: Vec<Entry>,
     pub archives: BTreeMap<SystemId, WalArchive>,
-    vault_prefix: String,
+    /// Epochs of the vault of which anything is there.
+    pub epochs: BTreeSet<u32>,
+    resource: ResourceName,
     wals: String,
     snapshots: String,
 }
@@ -39,7 +41,10 @@ pub(super) enum What<'k> {
         limit_bytes: u64,
         exact_bytes: Option<u64>,
     },
-    Vault(Part),
+    Vault {
+        epoch: u32,
+        part: Part,
+    },
     /// Not of ours, or of a cluster whose record cannot be read.
     Stranger,
 }
@@ -49,11 +54,9 @@ impl Scrub {
     pub(super) fn list(&self) -> Result<Stored> {
         let store = &self.repository.store;
         let mut entries = store.list(&layout::resource(&self.resource))?;
-        let ours = [
-            layout::secret(&secrets::vault_password(&self.resource, vaults::EPOCH)),
-            layout::secret(&secrets::heartbeat_key(&self.resource)),
-        ];
-        entries.extend(store.list(layout::SECRETS)?.into_iter().filter(|e| ours.contains(&e.key)));
+        let mut secrets = store.list(layout::SECRETS)?;
+        secrets.retain(|entry| is_secret_of(&self.resource, &entry.key));
+        entries.extend(secrets);
         let clusters = layout::clusters(&self.resource);
         let mut archives = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.key.starts_with(&clusters)) {
@@ -65,10 +68,12 @@ impl Scrub {
                 archives.insert(archive.system_id, archive);
             }
         }
+        let epochs = entries.iter().filter_map(|entry| epoch_of(&self.resource, &entry.key));
         Ok(Stored {
+            epochs: epochs.collect(),
             entries,
             archives,
-            vault_prefix: layout::vault(&self.resource, vaults::EPOCH),
+            resource: self.resource.clone(),
             wals: layout::wals(&self.resource),
             snapshots: layout::snapshots(&self.resource),
         })
@@ -81,8 +86,9 @@ impl Stored {
     }
 
     pub(super) fn what<'k>(&self, key: &'k str) -> What<'k> {
-        if let Some(name) = key.strip_prefix(&self.vault_prefix) {
-            return Part::parse(name).map_or(What::Stranger, What::Vault);
+        if let Some((epoch, name)) = layout::in_vault(&self.resource, key) {
+            let part = Part::parse(name);
+            return part.map_or(What::Stranger, |part| What::Vault { epoch, part });
         }
         if let Some(rest) = key.strip_prefix(&self.wals) {
             return self.log(rest, key).unwrap_or(What::Stranger);
@@ -117,7 +123,7 @@ impl Stored {
             known.bytes == entry.bytes && known.stored_at.as_microsecond() == stored_at
         };
         let always = match self.what(&entry.key) {
-            What::Vault(Part::Pack(_)) => false,
+            What::Vault { part: Part::Pack(_), .. } => false,
             What::Log { exact_bytes, .. } => exact_bytes.is_none(),
             _ => true,
         };
@@ -128,7 +134,8 @@ impl Stored {
     /// Whether something else may stand in an object's place: packs and index files are written
     /// anew under other names, and a snapshot of the vault as well.
     pub(super) fn is_replaceable(&self, key: &str) -> bool {
-        matches!(self.what(key), What::Vault(Part::Pack(_) | Part::Index(_) | Part::Snapshot(_)))
+        let What::Vault { part, .. } = self.what(key) else { return false };
+        matches!(part, Part::Pack(_) | Part::Index(_) | Part::Snapshot(_))
     }
 
     /// The log of one cluster without the objects in `without`; histories, which have to be read
@@ -148,5 +155,21 @@ impl Stored {
         };
         let entries: Vec<Entry> = self.entries.iter().filter(is_wanted).cloned().collect();
         of.inventory_of(&entries)
+    }
+}
+
+/// Whether the object is the key of the resource's heartbeats, or the password of any of its
+/// vaults.
+fn is_secret_of(resource: &ResourceName, key: &str) -> bool {
+    let is_heartbeat = |name: &str| name == secrets::heartbeat_key(resource);
+    let is_ours = |name| is_heartbeat(name) || secrets::is_vault_password(resource, name);
+    layout::secret_name(key).is_some_and(is_ours)
+}
+
+/// The epoch that a password or an object of a vault is of.
+fn epoch_of(resource: &ResourceName, key: &str) -> Option<u32> {
+    match layout::in_vault(resource, key) {
+        Some((epoch, _)) => Some(epoch),
+        None => secrets::vault_epoch(resource, layout::secret_name(key)?),
     }
 }

@@ -185,7 +185,7 @@ impl FilesReading {
         let manifests = manifest::snapshots(&self.job.repository, &self.job.source.resource)?;
         let Some(last) = manifests.last() else { return Ok(Unchanged::new()) };
         let due = self.job.full_read || self.full_read_due(&manifests);
-        if let Err(reason) = parent::is_lender(last, &self.mark, self.timeline, due) {
+        if let Err(reason) = parent::is_lender(last, open.epoch, &self.mark, self.timeline, due) {
             tracing::info!(reason, "every file is read");
             return Ok(Unchanged::new());
         }

@@ -18,7 +18,7 @@ use crate::repository::{Repository, commit, retirement};
 
 use super::super::cluster;
 use super::super::source::{Reached, Source};
-use super::super::vaults;
+use super::super::vaults::{self, Current};
 use super::log::LogKeeper;
 use super::read::ReadOutcome;
 
@@ -46,6 +46,7 @@ pub struct SnapshotJob {
 /// An open vault with the lock that keeps other writers out.
 pub struct OpenVault {
     pub vault: Vault,
+    pub epoch: u32,
     pub index: Arc<Index>,
     lock: Box<dyn Lock>,
 }
@@ -89,14 +90,15 @@ impl SnapshotJob {
         retirement::must_be_in_use(repository, resource)?;
         // Nobody changes them while the lock is held: what is read now can be committed later.
         repository.recipients_now()?;
-        let vault = vaults::open_or_make(repository, resource, now, self.entropy.as_ref())?;
+        let Current { epoch, vault } =
+            vaults::open_or_make(repository, resource, now, self.entropy.as_ref())?;
         let mut index = vault.load_index()?;
         let adopted = vault.adopt(&index, self.entropy.as_ref())?;
         if adopted.packs > 0 {
             tracing::info!(packs = adopted.packs, "taking up what an unfinished run stored");
             index = vault.load_index()?;
         }
-        Ok(OpenVault { vault, index: Arc::new(index), lock })
+        Ok(OpenVault { vault, epoch, index: Arc::new(index), lock })
     }
 
     /// Commits what was read: the restic snapshot, then, once the log is stored, our manifest.
@@ -120,14 +122,13 @@ impl SnapshotJob {
             paths: vec!["/pgdata".to_owned()],
             tags: vec![manifest.id.clone(), format!("timeline-{}", manifest.timeline)],
         };
-        let nodes = outcome.nodes;
+        let (nodes, epoch) = (outcome.nodes, open.epoch);
         let (committed, lock): (Committed, _) = blocking(move || {
             open.lock.check()?;
             Ok((writer.finish(nodes, promise, about)?, open.lock))
         })
         .await?;
-        manifest.vault =
-            VaultRef { epoch: vaults::EPOCH, snapshot: committed.snapshot.to_string() };
+        manifest.vault = VaultRef { epoch, snapshot: committed.snapshot.to_string() };
         manifest.new_bytes = committed.counts.bytes_new;
         self.progress.enter("waiting for the log");
         let (timeline, start, stop) = (manifest.timeline, manifest.start_lsn, manifest.stop_lsn);

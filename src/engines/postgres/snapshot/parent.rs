@@ -12,14 +12,19 @@ const CLOCK_STEP_MS: i64 = 1_000;
 /// hide behind an equal time.
 const CLEARLY_BEFORE: SignedDuration = SignedDuration::from_secs(2);
 
-/// Whether `parent` may lend its unread files to a snapshot that begins now, or why not.
+/// Whether `parent` may lend its unread files to a snapshot that begins now, in the vault of
+/// `epoch`, or why not.
 pub fn is_lender(
     parent: &SnapshotManifest,
+    epoch: u32,
     here: &HostMark,
     timeline: crate::model::Timeline,
     full_read_due: bool,
 ) -> Result<(), String> {
     let refuse = |why: &str| Err(why.to_owned());
+    if parent.vault.epoch != epoch {
+        return refuse("the vault's key was rotated: all of it is stored anew");
+    }
     if full_read_due {
         return refuse("a full read is due");
     }
