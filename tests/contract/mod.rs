@@ -1,4 +1,5 @@
 //! One suite a port, run over every adapter.
 
 mod bucket;
+mod retain;
 mod store;

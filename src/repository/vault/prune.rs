@@ -3,8 +3,9 @@
 //! A pack that holds anything unused is taken out of the index, after what it holds of use was
 //! copied into new packs. It is deleted only later, when nobody can be reading by an old index any
 //! more: until then an index file marks it, in the words that rustic knows too
-//! (`packs_to_delete`). The order survives a crash anywhere: snapshots, new packs, their index,
-//! marks, old index files; and in a later run, before all else, packs, then marks.
+//! (`packs_to_delete`). One that the store locks is marked until its lock ends. The order survives
+//! a crash anywhere: snapshots, new packs, their index, marks, old index files; and in a later run,
+//! before all else, packs, then marks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::storer::ChunkStorer;
 use super::{BlobType, Index, Vault, VaultWriter, WriteSettings};
 use crate::error::{Attempt, Error, Result};
 use crate::ports::Entropy;
+use crate::ports::store::locked_until;
 
 /// How a vault is pruned.
 pub struct Pruning {
@@ -45,12 +47,28 @@ pub struct Pruned {
     pub bytes_deleted: u64,
     /// Packs that still wait for their deletion.
     pub packs_waiting: u64,
+    /// Those of them that the store locks.
+    pub packs_locked: u64,
+    /// Snapshots that the store locks: they are still there, and lead to packs that are not.
+    pub snapshots_locked: u64,
+    /// When the last of these locks ends.
+    pub locked_until: Option<Timestamp>,
+}
+
+impl Pruned {
+    fn note_waiting(&mut self, mark: &IndexPack, now: Timestamp) {
+        self.packs_waiting += 1;
+        if let Some(until) = mark.locked_until.filter(|until| *until > now) {
+            self.packs_locked += 1;
+            self.locked_until = self.locked_until.max(Some(until));
+        }
+    }
 }
 
 const DAMAGED: &str = "Nothing was removed that it needs; `restic check` tells what is damaged.";
 
 /// Packs to leave the index, each with its blobs that are still of use.
-type Leaving = BTreeMap<Id, (IndexPack, Vec<PackedBlob>)>;
+pub(super) type Leaving = BTreeMap<Id, (IndexPack, Vec<PackedBlob>)>;
 
 impl Vault {
     /// Removes every snapshot that is not in `keep`, and what only those led to. `allowed` is
@@ -73,7 +91,7 @@ impl Vault {
         let listed = self.list_packs()?;
         let index = Index::build(files.values().cloned().collect(), &listed);
         let living = self.living(&index, keep)?;
-        pruned.snapshots_removed = self.remove_snapshots(keep, allowed)?;
+        self.remove_snapshots(keep, allowed, &mut pruned)?;
         let leaving = leaving(&files, &index, &living);
         if !leaving.is_empty() {
             pruned.bytes_copied = self.copy_living(&files, &leaving, &listed, pruning)?;
@@ -100,15 +118,28 @@ impl Vault {
         &self,
         keep: &BTreeSet<Id>,
         allowed: &dyn Fn() -> Result<()>,
-    ) -> Result<u64> {
-        let mut removed = 0;
+        pruned: &mut Pruned,
+    ) -> Result<()> {
         let listing = self.store().list(&self.layout().snapshots())?;
         for (id, _) in ids_of(&listing).filter(|(id, _)| !keep.contains(id)) {
             allowed()?;
-            self.store().remove(&self.layout().snapshot(&id))?;
-            removed += 1;
+            match self.remove_unlocked(&self.layout().snapshot(&id))? {
+                None => pruned.snapshots_removed += 1,
+                Some(until) => {
+                    pruned.snapshots_locked += 1;
+                    pruned.locked_until = pruned.locked_until.max(Some(until));
+                }
+            }
         }
-        Ok(removed)
+        Ok(())
+    }
+
+    /// Removes an object, or tells until when it is locked.
+    fn remove_unlocked(&self, key: &str) -> Result<Option<Timestamp>> {
+        match self.store().remove(key) {
+            Ok(()) => Ok(None),
+            Err(error) => locked_until(&error).map(Some).ok_or(error),
+        }
     }
 
     /// Writes what is of use in packs that leave into new ones, with their index.
@@ -202,31 +233,49 @@ impl Vault {
         let is_over = |pack: &IndexPack| {
             let until = pack.time.map(|time| time.checked_add(pruning.grace));
             until.is_none_or(|until| until.is_ok_and(|until| until <= pruning.now))
+                && pack.locked_until.is_none_or(|until| until <= pruning.now)
         };
         for (id, file) in files.iter().filter(|(_, file)| !file.packs_to_delete.is_empty()) {
             let mut rest = IndexFile { packs: file.packs.clone(), packs_to_delete: Vec::new() };
+            let mut is_same = true;
             for pack in &file.packs_to_delete {
-                // A crash between mark and index left it in use: the mark is void.
-                if indexed.contains(&pack.id) {
-                    continue;
-                }
-                if !is_over(pack) {
-                    rest.packs_to_delete.push(pack.clone());
-                    pruned.packs_waiting += 1;
-                    continue;
-                }
-                if let Some(bytes) = listed.get(&pack.id) {
-                    allowed()?;
-                    self.store().remove(&self.layout().pack(&pack.id))?;
-                    pruned.packs_deleted += 1;
-                    pruned.bytes_deleted += bytes;
-                }
+                let waiting = match listed.get(&pack.id) {
+                    // A crash between mark and index left it in use: the mark is void.
+                    _ if indexed.contains(&pack.id) => None,
+                    _ if !is_over(pack) => Some(pack.clone()),
+                    Some(bytes) => self.delete_pack(pack, *bytes, allowed, pruned)?,
+                    None => None,
+                };
+                is_same &= waiting.as_ref().is_some_and(|mark| {
+                    pruned.note_waiting(mark, pruning.now);
+                    mark.locked_until == pack.locked_until
+                });
+                rest.packs_to_delete.extend(waiting);
             }
-            if rest.packs_to_delete.len() < file.packs_to_delete.len() {
+            if !is_same {
                 self.replace_index(id, &rest, pruning.entropy.as_ref(), allowed)?;
             }
         }
         Ok(())
+    }
+
+    /// Deletes a pack; of one that the store locks, returns the mark that tells so, and spares
+    /// later runs the asking.
+    fn delete_pack(
+        &self,
+        pack: &IndexPack,
+        bytes: u64,
+        allowed: &dyn Fn() -> Result<()>,
+        pruned: &mut Pruned,
+    ) -> Result<Option<IndexPack>> {
+        allowed()?;
+        let locked_until = self.remove_unlocked(&self.layout().pack(&pack.id))?;
+        if locked_until.is_some() {
+            return Ok(Some(IndexPack { locked_until, ..pack.clone() }));
+        }
+        pruned.packs_deleted += 1;
+        pruned.bytes_deleted += bytes;
+        Ok(None)
     }
 
     /// Writes `rest` in the place of an index file; both stand side by side for a moment, which
@@ -252,7 +301,7 @@ impl Vault {
 
 /// Packs with anything in them that is of no use here: nothing leads to it, or another pack holds
 /// it as well. Also those that no index file names, which a writer left that died.
-fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> Leaving {
+pub(super) fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> Leaving {
     let mut leaving = Leaving::new();
     for pack in files.values().flat_map(|file| &file.packs) {
         let used = |blob: &&PackedBlob| {
@@ -267,8 +316,7 @@ fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> 
         }
     }
     for id in index.orphans().keys() {
-        let pack = IndexPack { id: *id, blobs: Vec::new(), time: None };
-        leaving.insert(*id, (pack, Vec::new()));
+        leaving.insert(*id, (IndexPack::new(*id, Vec::new()), Vec::new()));
     }
     leaving
 }

@@ -6,11 +6,14 @@ use jiff::Timestamp;
 
 use crate::error::{Attempt, Result};
 use crate::model::ResourceName;
-use crate::plan::retention::{Copied, Hold, Pin, Remains, RetentionFacts, Scope, StoredSnapshot};
+use crate::plan::retention::{
+    Copied, Hold, LockedPack, Pin, Remains, RetentionFacts, Scope, StoredSnapshot,
+};
 use crate::ports::store::Entry;
 use crate::repository::hold::{self, HoldRecord};
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::retirement::{self, Retirement};
+use crate::repository::vault::remains::MarkedPack;
 use crate::repository::vault::{Id, Vault};
 use crate::repository::{Repository, layout, pin};
 
@@ -50,15 +53,25 @@ pub fn read(
     known.vault = vaults::open_if_there(repository, resource)?;
     if let Some(vault) = &known.vault {
         let unnamed_snapshots = vault.count_unnamed(&vault_ids(&known.manifests)?)?;
-        known.facts.remains =
-            Remains { unnamed_snapshots, packs_marked_at: vault.packs_marked_at()? };
+        known.facts.remains = remains(unnamed_snapshots, &vault.packs_marked()?, now);
     }
     Ok(known)
 }
 
+fn remains(unnamed_snapshots: u64, marked: &[MarkedPack], now: Timestamp) -> Remains {
+    let mut remains = Remains { unnamed_snapshots, ..Remains::default() };
+    for MarkedPack { marked_at, locked_until } in marked.iter().copied() {
+        match locked_until.filter(|until| *until > now) {
+            Some(until) => remains.packs_locked.push(LockedPack { marked_at, until }),
+            None => remains.packs_marked_at.push(marked_at),
+        }
+    }
+    remains
+}
+
 /// The same of manifests that were read before, without opening the vault: what it holds for
 /// nobody is not known then.
-pub(super) fn without_vault(
+pub fn without_vault(
     repository: &Repository,
     resource: &ResourceName,
     manifests: Vec<SnapshotManifest>,
