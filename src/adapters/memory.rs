@@ -10,12 +10,15 @@ use crate::adapters::system::SystemClock;
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
 use crate::ports::store::{
-    Change, Entry, Lock, Put, Replaced, Store, check_key, check_prefix, replaced_by_another,
+    Change, Entry, Lock, Put, Replaced, Retained, Store, check_key, check_prefix, locked,
+    replaced_by_another,
 };
 
 /// Holds objects in memory.
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
+    /// Whether objects can be locked.
+    is_locking: bool,
     objects: Mutex<BTreeMap<String, Object>>,
     locks: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -23,6 +26,27 @@ pub struct MemoryStore {
 struct Object {
     body: Arc<[u8]>,
     stored_at: Timestamp,
+    retained_until: Option<Timestamp>,
+    /// When the locks end of what it was before.
+    older: Vec<Timestamp>,
+}
+
+impl Object {
+    fn locked_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.older.iter().copied().chain(self.retained_until).filter(|until| *until > now).max()
+    }
+
+    /// Puts `body` in the place of what it is.
+    fn supersede(&mut self, body: Vec<u8>, now: Timestamp) -> Replaced {
+        self.body = body.into();
+        self.older.extend(self.retained_until);
+        self.older.retain(|until| *until > now);
+        self.retained_until = self.older.iter().copied().max();
+        match self.retained_until {
+            None => Replaced::Done,
+            Some(until) => Replaced::Kept { versions: self.older.len() as u64, until },
+        }
+    }
 }
 
 impl Default for MemoryStore {
@@ -39,7 +63,12 @@ impl MemoryStore {
 
     /// An empty store whose listings tell the time of `clock`.
     pub fn with_clock(clock: Arc<dyn Clock>) -> MemoryStore {
-        MemoryStore { clock, objects: Mutex::default(), locks: Arc::default() }
+        MemoryStore { clock, is_locking: false, objects: Mutex::default(), locks: Arc::default() }
+    }
+
+    /// The same, which locks objects by that clock.
+    pub fn with_locks(clock: Arc<dyn Clock>) -> MemoryStore {
+        MemoryStore { is_locking: true, ..MemoryStore::with_clock(clock) }
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
@@ -68,7 +97,8 @@ impl Store for MemoryStore {
         if objects.contains_key(key) {
             return Ok(Put::Exists);
         }
-        let object = Object { body: body.into(), stored_at: self.clock.now() };
+        let (body, stored_at) = (body.into(), self.clock.now());
+        let object = Object { body, stored_at, retained_until: None, older: Vec::new() };
         objects.insert(key.to_owned(), object);
         Ok(Put::Created)
     }
@@ -110,8 +140,7 @@ impl Store for MemoryStore {
         match self.objects().get_mut(key) {
             None => Ok(Replaced::Absent),
             Some(object) if Arc::ptr_eq(&object.body, &was) => {
-                object.body = body.into();
-                Ok(Replaced::Done)
+                Ok(object.supersede(body, self.clock.now()))
             }
             Some(_) => Err(replaced_by_another(key)),
         }
@@ -119,8 +148,34 @@ impl Store for MemoryStore {
 
     fn remove(&self, key: &str) -> Result<()> {
         check_key(key)?;
-        self.objects().remove(key);
+        let mut objects = self.objects();
+        let until = objects.get(key).and_then(|object| object.locked_at(self.clock.now()));
+        if let Some(until) = until {
+            return Err(locked(key, until));
+        }
+        objects.remove(key);
         Ok(())
+    }
+
+    fn locks(&self) -> bool {
+        self.is_locking
+    }
+
+    fn retain(&self, key: &str, until: Timestamp) -> Result<Retained> {
+        check_key(key)?;
+        if !self.is_locking {
+            return Ok(Retained::NotLocking);
+        }
+        let mut objects = self.objects();
+        let Some(object) = objects.get_mut(key) else { return Ok(Retained::Absent) };
+        let until = object.retained_until.map_or(until, |before| before.max(until));
+        object.retained_until = Some(until);
+        Ok(Retained::Until(until))
+    }
+
+    fn retained_until(&self, key: &str) -> Result<Option<Timestamp>> {
+        check_key(key)?;
+        Ok(self.objects().get(key).and_then(|object| object.retained_until))
     }
 
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {

@@ -1,11 +1,13 @@
 //! What we know locally, in SQLite; always rebuildable from the repository.
 //!
 //! It holds what the repository cannot tell cheaply: where each heartbeat's commit lies in the log,
-//! how far shipping has come, and when each object was last verified. Losing it costs nothing but
-//! the exposure shown until the next heartbeat is shipped, and reading everything once more.
+//! how far shipping has come, when each object was last verified, and until when it is locked.
+//! Losing it costs nothing but the exposure shown until the next heartbeat is shipped, reading
+//! everything once more and locking it once more.
 //! Deliberately absent: anything a restore needs.
 
 pub mod heartbeats;
+pub mod retained;
 pub mod soundness;
 pub mod store;
 

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::error::{Attempt, Error, Result};
 
 /// Each entry brings the file from the version of its index to the next.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     create table heartbeat (
         resource text not null,
@@ -48,6 +48,15 @@ const MIGRATIONS: [&str; 3] = [
         what text not null,
         because text not null
     ) strict;
+",
+    "
+    create table retained (
+        repository text not null,
+        resource text not null,
+        key text not null,
+        until_us integer not null,
+        primary key (repository, resource, key)
+    ) strict, without rowid;
 ",
 ];
 

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::Context;
 use super::exit::Done;
 use super::progress::Shown;
+use super::{Context, locking};
 use crate::daemon::{self, Purpose};
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::copy::{CopyPlan, CopyRun};
-use crate::error::Result;
+use crate::engines::postgres::locking::LockRun;
+use crate::error::{Attempt, Result};
 use crate::model::ByteSize;
-use crate::plan::retention::CopyDue;
+use crate::plan::retention::{CopyDue, Role};
 
 /// Copy what is due into the repository named by `copy_to`
 #[derive(Debug, clap::Args)]
@@ -37,10 +39,21 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
         return super::well(context.output.answer(value, || plan_text(&to, &plan)));
     }
     let shown = Shown::start(Arc::clone(&job.progress), context.output);
+    let copies = job.to.clone();
     let copied = blocking(move || job.run()).await;
     drop(shown);
     let run = copied?;
-    context.output.answer(|| run_value(&args.resource, &to, &run), || run_text(&to, &run))?;
+    let jobs = parts.locking_of(&config, resource, Role::Copies, &copies);
+    let locked = locking::lock(jobs, context).await;
+    if locking::answers_first(&locked, context) {
+        let locks = locked.as_ref().ok().copied().flatten();
+        let zone = &config.daemon.timezone;
+        context.output.answer(
+            || run_value(&args.resource, &to, &run, locks),
+            || run_text(&to, &run, locks, zone),
+        )?;
+    }
+    locked.attempt(|| format!("lock the copies in `{to}`, which are there"))?;
     Ok(if run.failed.is_empty() { Done::Well } else { Done::NotMet })
 }
 
@@ -58,7 +71,7 @@ fn plan_text(to: &str, plan: &CopyPlan) -> String {
     text
 }
 
-fn run_text(to: &str, run: &CopyRun) -> String {
+fn run_text(to: &str, run: &CopyRun, locked: Option<LockRun>, zone: &TimeZone) -> String {
     let mut text = String::new();
     for copied in &run.snapshots {
         let (id, new, objects) = (&copied.id, ByteSize(copied.new_bytes), copied.log_objects);
@@ -72,10 +85,13 @@ fn run_text(to: &str, run: &CopyRun) -> String {
     if run.log_objects > 0 {
         text.push_str(&format!("{} more objects of the log are in `{to}`\n", run.log_objects));
     }
-    match text.is_empty() {
-        true => format!("`{to}` had everything that is due\n"),
-        false => text,
+    if text.is_empty() {
+        text = format!("`{to}` had everything that is due\n");
     }
+    if let Some(run) = locked {
+        text.push_str(&format!("locked in `{to}`: {}\n", locking::told(&run, zone)));
+    }
+    text
 }
 
 fn plan_value(resource: &str, to: &str, plan: &CopyPlan) -> Value {
@@ -89,7 +105,7 @@ fn plan_value(resource: &str, to: &str, plan: &CopyPlan) -> Value {
     })
 }
 
-fn run_value(resource: &str, to: &str, run: &CopyRun) -> Value {
+fn run_value(resource: &str, to: &str, run: &CopyRun, locked: Option<LockRun>) -> Value {
     let failed = |(id, reason): &(String, String)| json!({ "id": id, "because": reason });
     json!({
         "resource": resource,
@@ -97,5 +113,6 @@ fn run_value(resource: &str, to: &str, run: &CopyRun) -> Value {
         "snapshots": run.snapshots,
         "failed": run.failed.iter().map(failed).collect::<Vec<_>>(),
         "log_objects": run.log_objects,
+        "locked": locked,
     })
 }

@@ -231,6 +231,13 @@ fn change_text(name: &str, changed: &Changed, line: Option<&str>) -> String {
         false => format!("`{name}` had these recipients before\n"),
     };
     text.push_str(&format!("sealed anew: {objects} objects ({bytes})\n"));
+    if let Some(until) = changed.kept_until {
+        text.push_str(&format!(
+            "LOCKED by the bucket, and open to whoever could open them before: {} old versions, \
+             the last until {until}; retention removes them with what is in their place\n",
+            changed.versions_kept
+        ));
+    }
     if changed.unreadable > 0 {
         text.push_str(&format!(
             "NOT OPENED by this host's identity, and left as they were: {} objects\n",
@@ -256,6 +263,8 @@ fn change_value(name: &str, changed: &Changed, line: Option<&str>) -> Value {
         "changed": changed.changed,
         "objects": changed.objects,
         "bytes": changed.bytes,
+        "versions_kept": changed.versions_kept,
+        "kept_until": changed.kept_until,
         "unreadable": changed.unreadable,
         "named": changed.named,
         "configuration_line": line,

@@ -19,6 +19,7 @@ mod hold;
 mod init;
 mod keys;
 mod list;
+mod locking;
 mod prepare;
 mod resource;
 mod restore;

@@ -3,16 +3,18 @@
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::Context;
 use super::exit::Done;
 use super::list::local;
+use super::{Context, locking};
 use crate::config::{Config, Resource};
 use crate::daemon::{self, Parts, Purpose};
 use crate::engines::postgres::expire::Applied;
+use crate::engines::postgres::locking::LockRun;
 use crate::error::{Attempt, Error, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone, clean};
 use crate::model::{ByteSize, ResourceName};
 use crate::plan::retention::{Closing, RetentionPlan, Role, Ruling, Verdict};
+use crate::repository::vault::prune::Pruned;
 
 /// Show what stays and what goes, and why; remove it with --apply
 #[derive(Debug, clap::Args)]
@@ -33,7 +35,12 @@ struct Ruled<'c> {
     repository: &'c str,
     plan: RetentionPlan,
     applied: Option<Applied>,
+    /// What was locked then, where anything is.
+    locked: Option<LockRun>,
 }
+
+/// What became of one repository of one resource; locking may fail after all else.
+type Outcome = (RetentionPlan, Option<Applied>, Result<Option<LockRun>>);
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
@@ -45,14 +52,17 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     let (mut all, mut failures): (Vec<Ruled<'_>>, Vec<Error>) = (Vec::new(), Vec::new());
     for resource in chosen {
         for (repository, role) in daemon::places(&config, resource) {
-            match rule(args, &parts, &config, resource, role) {
-                Ok((plan, applied)) => {
-                    all.push(Ruled { resource: &resource.name, repository, plan, applied });
+            let what = || format!("rule on {} in `{repository}`", resource.name);
+            match rule(args, &parts, &config, resource, role).attempt(what) {
+                Ok((plan, applied, locked)) => {
+                    let what = || format!("lock what stays of {}", resource.name);
+                    let locked = locked.attempt(what);
+                    let run = locked.as_ref().ok().copied().flatten();
+                    failures.extend(locked.err());
+                    let resource = &resource.name;
+                    all.push(Ruled { resource, repository, plan, applied, locked: run });
                 }
-                Err(error) => {
-                    let what = || format!("rule on {} in `{repository}`", resource.name);
-                    failures.extend(Err::<(), _>(error).attempt(what).err());
-                }
+                Err(error) => failures.push(error),
             }
         }
     }
@@ -70,7 +80,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     }
     // Someone was promised a date; and what no plan names any more may still lie in the vault.
     let kept = |ruled: &Ruled<'_>| {
-        let pruned = ruled.applied.as_ref().is_none_or(|applied| applied.vault.is_some());
+        let pruned = ruled.applied.as_ref().is_none_or(|applied| {
+            applied.locked.objects == 0 && applied.vault.is_some_and(|v| v.snapshots_locked == 0)
+        });
         pruned && ruled.plan.overdue().next().is_none() && ruled.plan.overdue_packs == 0
     };
     Ok(if all.iter().all(kept) { Done::Well } else { Done::NotMet })
@@ -82,13 +94,19 @@ fn rule(
     config: &Config,
     resource: &Resource,
     role: Role,
-) -> Result<(RetentionPlan, Option<Applied>)> {
+) -> Result<Outcome> {
     let purpose = if args.apply { Purpose::Write } else { Purpose::Look };
     let expiry = parts.expiry_of(config, resource, role, purpose)?;
-    match args.apply {
-        true => expiry.apply(args.confirm).map(|(plan, applied)| (plan, Some(applied))),
-        false => Ok((expiry.plan()?, None)),
+    if !args.apply {
+        return Ok((expiry.plan()?, None, Ok(None)));
     }
+    let (plan, applied) = expiry.apply(args.confirm)?;
+    let locking = parts.locking_of(config, resource, role, &expiry.repository);
+    let locked = locking.and_then(|locking| match locking {
+        Some(locking) => locking.apply(),
+        None => Ok(None),
+    });
+    Ok((plan, Some(applied), locked))
 }
 
 fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
@@ -106,7 +124,7 @@ fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
         let (count, first) = (plan.strangers.len(), clean(first));
         text.push_str(&format!("never removed, being not understood: {count} keys, as {first}\n"));
     }
-    text.push_str(&remains(plan));
+    text.push_str(&remains(plan, zone));
     text.push_str(&end(plan));
     for doubt in &plan.doubts {
         text.push_str(&format!("unusual: {doubt}\n"));
@@ -116,13 +134,16 @@ fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
             text.push_str("nothing was removed: this is the plan, --apply carries it out\n");
         }
         None => {}
-        Some(applied) => text.push_str(&removed(applied)),
+        Some(applied) => text.push_str(&removed(applied, zone)),
+    }
+    if let Some(run) = &ruled.locked {
+        text.push_str(&format!("locked: {}\n", locking::told(run, zone)));
     }
     text
 }
 
 /// Warnings of what the vault holds for nobody.
-fn remains(plan: &RetentionPlan) -> String {
+fn remains(plan: &RetentionPlan, zone: &TimeZone) -> String {
     let mut text = String::new();
     if plan.unnamed_snapshots > 0 {
         text.push_str(&format!(
@@ -134,8 +155,15 @@ fn remains(plan: &RetentionPlan) -> String {
     if plan.overdue_packs > 0 {
         text.push_str(&format!(
             "warning: {} packs that were to be deleted within 48 hours were still there: --apply \
-             deletes them; run it every day\n",
+             deletes those that no lock keeps; run it every day\n",
             plan.overdue_packs
+        ));
+    }
+    if let Some(until) = plan.locked_until {
+        text.push_str(&format!(
+            "locked by the store: {} packs that were to be deleted, the last until {}\n",
+            plan.locked_packs,
+            local(until, zone)
         ));
     }
     text
@@ -163,9 +191,17 @@ fn end(plan: &RetentionPlan) -> String {
     }
 }
 
-fn removed(applied: &Applied) -> String {
+fn removed(applied: &Applied, zone: &TimeZone) -> String {
     let (snapshots, objects) = (applied.snapshots, applied.log_objects);
     let mut text = format!("removed: {snapshots} snapshots, {objects} objects of the log\n");
+    if let Some(until) = applied.locked.until {
+        text.push_str(&format!(
+            "locked by the store, and not removed: {} objects of the log and the last ones, until \
+             {}\n",
+            applied.locked.objects,
+            local(until, zone)
+        ));
+    }
     for who in &applied.arrived {
         text.push_str(&format!("meanwhile {who}: no log is removed now\n"));
     }
@@ -175,10 +211,11 @@ fn removed(applied: &Applied) -> String {
     text.push_str(&match &applied.vault {
         None => "vault: somebody reads or holds it, so nothing is pruned now\n".to_owned(),
         Some(pruned) => format!(
-            "vault: {} packs deleted ({}), {} wait for their deletion\n",
+            "vault: {} packs deleted ({}), {} wait for their deletion{}\n",
             pruned.packs_deleted,
             ByteSize(pruned.bytes_deleted),
-            pruned.packs_waiting
+            pruned.packs_waiting,
+            locks_of(pruned, zone)
         ),
     });
     for epoch in &applied.epochs_removed {
@@ -189,6 +226,17 @@ fn removed(applied: &Applied) -> String {
         text.push_str(&format!("removed: the last {count} objects; the evidence stays\n"));
     }
     text
+}
+
+/// What of a vault the store locks, as the end of a sentence.
+fn locks_of(pruned: &Pruned, zone: &TimeZone) -> String {
+    let Some(until) = pruned.locked_until else { return String::new() };
+    let (packs, until) = (pruned.packs_locked, local(until, zone));
+    let snapshots = match pruned.snapshots_locked {
+        0 => String::new(),
+        count => format!(" and {count} snapshots without a manifest"),
+    };
+    format!("; the store locks {packs} of them{snapshots}, the last until {until}")
 }
 
 fn table(plan: &RetentionPlan, zone: &TimeZone) -> Table {
@@ -245,9 +293,12 @@ fn value(ruled: &Ruled<'_>) -> Value {
         "strangers": plan.strangers,
         "unnamed_snapshots": plan.unnamed_snapshots,
         "overdue_packs": plan.overdue_packs,
+        "locked_packs": plan.locked_packs,
+        "locked_until": plan.locked_until,
         "closing": closing(plan),
         "doubts": plan.doubts,
         "applied": ruled.applied,
+        "locked": ruled.locked,
     })
 }
 

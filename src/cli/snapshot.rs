@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::Context;
 use super::exit::Done;
 use super::progress::Shown;
+use super::{Context, locking};
+use crate::daemon;
+use crate::engines::postgres::locking::LockRun;
 use crate::engines::postgres::snapshot::take::take;
-use crate::error::Result;
+use crate::error::{Attempt, Result};
 use crate::evidence::plain::{Cell, Tone};
 use crate::model::{ByteSize, Span};
 use crate::repository::manifest::SnapshotManifest;
@@ -38,10 +41,20 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     drop(shown);
     let snapshot = taken?;
     let took = parts.clock.monotonic().saturating_sub(started);
-    context.output.answer(
-        || value(&snapshot, took),
-        || context.output.terminal.facts(&facts(&snapshot, took)),
-    )?;
+    let role = daemon::own_role(protected.policy);
+    let jobs = parts.locking_of(&config, protected.resource, role, &protected.repository);
+    let locked = locking::lock(jobs, context).await;
+    if locking::answers_first(&locked, context) {
+        let run = locked.as_ref().ok().copied().flatten();
+        context.output.answer(
+            || value(&snapshot, took, run),
+            || {
+                let facts = facts(&snapshot, took, run, &config.daemon.timezone);
+                context.output.terminal.facts(&facts)
+            },
+        )?;
+    }
+    locked.attempt(|| format!("lock snapshot {}, which is taken and committed", snapshot.id))?;
     match snapshot.pages.damaged_count {
         0 => Ok(Done::Well),
         _ => Ok(Done::NotMet),
@@ -52,21 +65,28 @@ fn rate(bytes: u64, took: Duration) -> ByteSize {
     ByteSize((bytes as f64 / took.as_secs_f64().max(0.001)) as u64)
 }
 
-fn facts(snapshot: &SnapshotManifest, took: Duration) -> Vec<(&'static str, Cell)> {
+fn facts(
+    snapshot: &SnapshotManifest,
+    took: Duration,
+    locked: Option<LockRun>,
+    zone: &TimeZone,
+) -> Vec<(&'static str, Cell)> {
     let size = |bytes| ByteSize(bytes).to_string();
     let read = match snapshot.unread_bytes {
         0 => String::new(),
         unread => format!(", {} taken over unread", size(unread)),
     };
     let new = size(snapshot.new_bytes);
-    vec![
+    let mut facts = vec![
         ("snapshot", Cell::plain(&snapshot.id)),
         ("size", Cell::plain(format!("{} in {} files", size(snapshot.bytes), snapshot.files))),
         ("new", Cell::plain(format!("{new}{read}"))),
         ("took", Cell::plain(format!("{}, {}/s", Span(took), rate(snapshot.bytes, took)))),
         ("log", Cell::plain(format!("{} to {}", snapshot.start_lsn, snapshot.stop_lsn))),
         ("pages", pages(snapshot)),
-    ]
+    ];
+    facts.extend(locked.map(|run| ("locked", Cell::plain(locking::told(&run, zone)))));
+    facts
 }
 
 fn pages(snapshot: &SnapshotManifest) -> Cell {
@@ -85,7 +105,7 @@ fn pages(snapshot: &SnapshotManifest) -> Cell {
     }
 }
 
-fn value(snapshot: &SnapshotManifest, took: Duration) -> Value {
+fn value(snapshot: &SnapshotManifest, took: Duration, locked: Option<LockRun>) -> Value {
     json!({
         "resource": snapshot.resource,
         "id": snapshot.id,
@@ -102,6 +122,7 @@ fn value(snapshot: &SnapshotManifest, took: Duration) -> Value {
         "full_read": snapshot.full_read,
         "vault_epoch": snapshot.vault.epoch,
         "pages": snapshot.pages,
+        "locked": locked,
         "took_seconds": took.as_secs_f64(),
         "bytes_per_second": rate(snapshot.bytes, took).0,
     })

@@ -100,7 +100,9 @@ pub const KEYS: &[Key] = &[
     key("repository", "sse", Presence::Optional("as the bucket is set"), "\"aws:kms\"",
         "Encryption by the store, besides ours: `AES256` or `aws:kms`."),
     given("repository", "object_lock", "\"none\"",
-        "S3 Object Lock for what is written: `none`, `governance` or `compliance`."),
+        "S3 Object Lock: `none`, `governance` or `compliance`. What is stored cannot be removed \
+         before it is promised to leave. The bucket must have it enabled, without a default \
+         retention."),
     given("repository", "checksums", "\"when_supported\"",
         "When upload checksums are sent: `when_supported`, or `when_required` for stores that \
          refuse them."),

@@ -40,7 +40,7 @@ pub struct Bucket {
     pub credentials: Option<SecretRef>,
 }
 
-/// S3 Object Lock for what is written.
+/// S3 Object Lock for what is stored, for as long as it is promised to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectLock {
     None,

@@ -11,6 +11,7 @@ use crate::config::{self, Config, Resource};
 use crate::engines::postgres::cluster;
 use crate::engines::postgres::copy::CopyJob;
 use crate::engines::postgres::expire::Expiry;
+use crate::engines::postgres::locking::Locking;
 use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::Tools;
 use crate::engines::postgres::restore::sources::Sources;
@@ -21,6 +22,7 @@ use crate::engines::progress::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::model::Span;
 use crate::plan::retention::{Role, Terms};
+use crate::repository::Repository;
 use crate::repository::manifest::ClusterFacts;
 use crate::repository::vault::WriteSettings;
 
@@ -121,6 +123,28 @@ impl Parts {
             entropy: self.entropy.clone(),
             write: write_settings(policy),
         })
+    }
+
+    /// What locking of a resource works with in `repository`, which is the one of that role; `None`
+    /// where nothing is locked, and nothing is made for it then.
+    pub fn locking_of(
+        &self,
+        config: &Config,
+        resource: &Resource,
+        role: Role,
+        repository: &Repository,
+    ) -> Result<Option<Locking>> {
+        if !repository.store.locks() {
+            return Ok(None);
+        }
+        Ok(Some(Locking {
+            repository: repository.clone(),
+            resource: resource.name.clone(),
+            terms: Terms::of(config.policy_of(resource), &config.daemon.timezone, role),
+            clock: self.clock.clone(),
+            catalog: Arc::new(self.catalog(config)?),
+            progress: Arc::new(Progress::default()),
+        }))
     }
 
     /// What verification of a resource works with, in one of the repositories that hold it.

@@ -20,7 +20,7 @@ use crate::catalog::Catalog;
 use crate::config::{self, Config, Location, ObjectLock, PostgresSource, Resource};
 use crate::engines::postgres::source::Source;
 use crate::error::{Attempt, Error, Kind, Result};
-use crate::model::ResourceName;
+use crate::model::{LockMode, ResourceName};
 use crate::plan::retention::Role;
 use crate::ports::postgres::Connector;
 use crate::ports::server::Launcher;
@@ -253,7 +253,14 @@ impl Parts {
     }
 }
 
-/// Threads that read or write files of a resource: as configured, else one a core.
+/// What a resource's own repository is for.
+pub fn own_role(policy: &config::Policy) -> Role {
+    match policy.copy_to {
+        None => Role::Only,
+        Some(_) => Role::Main,
+    }
+}
+
 /// Where a resource is stored, and as what.
 pub fn places<'c>(config: &'c Config, resource: &'c Resource) -> Vec<(&'c str, Role)> {
     let own = resource.repository.as_str();
@@ -290,15 +297,16 @@ pub fn create_store(repository: &config::Repository) -> Result<Arc<dyn Store>> {
 
 fn open_bucket(bucket: &config::Bucket) -> Result<S3Store> {
     let config::Bucket { place, object_lock, credentials } = bucket;
-    if *object_lock != ObjectLock::None {
-        return Err(Error::new(Kind::Config, "Object Lock is not supported by this version yet")
-            .hint("Set `object_lock = \"none\"`; a bucket's own default retention still holds."));
-    }
+    let lock = match object_lock {
+        ObjectLock::None => None,
+        ObjectLock::Governance => Some(LockMode::Governance),
+        ObjectLock::Compliance => Some(LockMode::Compliance),
+    };
     let credentials = credentials.as_ref().map(|reference| {
         Credentials::parse(&secrets::read_secret(reference)?)
             .attempt(|| format!("read the credentials of the bucket {}", place.bucket))
     });
-    S3Store::open(place.clone(), credentials.transpose()?)
+    S3Store::open_locking(place.clone(), credentials.transpose()?, lock)
 }
 
 /// The identity of a repository, if the configuration names one.

@@ -28,6 +28,15 @@ pub enum ServerSideEncryption {
     Kms,
 }
 
+/// How firmly an object is locked (S3 Object Lock, retention modes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// Whoever has the permission can lift it.
+    Governance,
+    /// Nobody can lift it before its date.
+    Compliance,
+}
+
 /// When checksums are sent with uploads (AWS SDK setting `request_checksum_calculation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksums {

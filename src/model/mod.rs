@@ -12,7 +12,7 @@ pub mod wal_format;
 pub mod wal_name;
 pub mod wal_record;
 
-pub use bucket::{BucketPlace, Checksums, ServerSideEncryption};
+pub use bucket::{BucketPlace, Checksums, LockMode, ServerSideEncryption};
 pub use inventory::{Extent, OtherObject, WalInventory, WalObject};
 pub use lsn::{Lsn, SegmentSize};
 pub use resource::{ResourceName, SystemId};

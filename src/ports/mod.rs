@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod postgres;
+pub mod retained;
 pub mod server;
 pub mod store;
 

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
 
+pub use super::retained::{Retained, locked, locked_until};
+
 /// One object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -31,6 +33,9 @@ pub enum Put {
 pub enum Replaced {
     /// Ours is there now, durably, and nothing is left of what was there before.
     Done,
+    /// Ours is there now, durably, and locked as long; but so many versions of what was there
+    /// before are locked, and stay readable until the last of these locks ends.
+    Kept { versions: u64, until: Timestamp },
     /// There is no such object, and none was made.
     Absent,
 }
@@ -113,7 +118,29 @@ pub trait Store: Send + Sync {
     fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced>;
 
     /// Removes the object; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// `Kind::Refused` if it is locked, with the end of the lock for [`locked_until`]; it is as
+    /// readable then as before.
     fn remove(&self, key: &str) -> Result<()>;
+
+    /// Whether objects can be locked here. Asking costs nothing.
+    fn locks(&self) -> bool {
+        false
+    }
+
+    /// Locks the object, or extends its lock, so that nobody removes it before `until`, which has
+    /// yet to come. A lock that ends later stays as it is: none is ever shortened. A store that
+    /// counts in seconds takes the second that has begun by then.
+    fn retain(&self, key: &str, until: Timestamp) -> Result<Retained> {
+        let _ = until;
+        check_key(key).map(|()| Retained::NotLocking)
+    }
+
+    /// Until when the object is locked; `None` if it is not, or if there is none.
+    fn retained_until(&self, key: &str) -> Result<Option<Timestamp>> {
+        check_key(key).map(|()| None)
+    }
 
     /// Takes the exclusive lock `name`, without waiting.
     ///

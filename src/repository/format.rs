@@ -179,7 +179,8 @@ pub fn change_format(store: &dyn Store, change: impl Fn(&mut FormatFile)) -> Res
         serde_json::to_vec_pretty(&file).attempt(|| "write fenice.json".to_owned())
     })?;
     match replaced {
-        Replaced::Done => Ok(()),
+        // What it was before holds nothing that it does not hold itself.
+        Replaced::Done | Replaced::Kept { .. } => Ok(()),
         Replaced::Absent => Err(no_repository(store)),
     }
 }

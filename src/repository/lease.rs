@@ -179,7 +179,7 @@ fn attempt(
         false => Err(contended()),
     });
     match replaced {
-        Ok(Replaced::Done) => Ok((Some(wanted), body)),
+        Ok(Replaced::Done | Replaced::Kept { .. }) => Ok((Some(wanted), body)),
         Ok(Replaced::Absent) => Ok((None, Vec::new())),
         // Somebody else was quicker; the next look tells who.
         Err(error) if error.kind() == Kind::Busy => Ok((None, Vec::new())),
@@ -326,7 +326,7 @@ impl Lease {
                 body
             });
             match (replaced, written) {
-                (Ok(Replaced::Done), Some(file)) => {
+                (Ok(Replaced::Done | Replaced::Kept { .. }), Some(file)) => {
                     self.generation.store(file.generation, Ordering::SeqCst);
                     *self.renewed_at.lock().unwrap_or_else(PoisonError::into_inner) = asked_at;
                     return Ok(file);

@@ -1,5 +1,7 @@
 //! Sealing anew: the same content, for the recipients of now, in the place of what is stored.
 
+use jiff::Timestamp;
+
 use crate::error::{Attempt, Error, Result};
 use crate::ports::Store;
 use crate::ports::store::Replaced;
@@ -9,6 +11,12 @@ use crate::repository::seal::{Identities, Recipients};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resealed {
     Done,
+    /// The same, but so many versions of before are locked by the store: whoever opened them can
+    /// until then.
+    Kept {
+        versions: u64,
+        until: Timestamp,
+    },
     /// It was removed before its turn came.
     Gone,
     /// The identity does not open it, for this reason. It is as it was.
@@ -41,6 +49,7 @@ pub fn reseal(
     match (replaced, unreadable) {
         (_, Some(because)) => Ok(Resealed::Unreadable(because)),
         (Ok(Replaced::Done), None) => Ok(Resealed::Done),
+        (Ok(Replaced::Kept { versions, until }), None) => Ok(Resealed::Kept { versions, until }),
         (Ok(Replaced::Absent), None) => Ok(Resealed::Gone),
         (Err(error), None) => Err::<Resealed, _>(error).attempt(|| format!("seal {key} anew")),
     }

@@ -23,7 +23,7 @@ fn leave_overdue_pack(place: &Place) {
     let vault = open_vault(&repository, &newest).unwrap();
     let body = b"nobody needs this";
     let time = Some("2020-01-01T00:00:00Z".parse().unwrap());
-    let pack = IndexPack { id: Id::of(body), blobs: Vec::new(), time };
+    let pack = IndexPack { time, ..IndexPack::new(Id::of(body), Vec::new()) };
     vault.store().put_new(&vault.layout().pack(&pack.id), body).unwrap();
     let marks = IndexFile { packs: Vec::new(), packs_to_delete: vec![pack] };
     let (id, body) = sealed::seal(&marks, vault.cipher(), &SystemEntropy).unwrap();

@@ -24,6 +24,7 @@ mod instants;
 mod isolation;
 mod keys; // recipients that come and go, with every call failing in turn
 mod kills; // the real binary, killed at seeded instants
+mod locking; // what nobody removes before its time, over months
 mod real_data;
 mod retire; // a retired resource leaves nothing but the evidence
 mod sixty; // days, through both changes of the clocks

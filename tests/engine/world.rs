@@ -111,7 +111,11 @@ pub struct World {
 impl World {
     /// A repository with nothing in it, under a key of its own.
     pub fn empty() -> World {
-        let base: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        World::empty_in(Arc::new(MemoryStore::new()))
+    }
+
+    /// The same in a store of the caller's.
+    pub fn empty_in(base: Arc<dyn Store>) -> World {
         let (identity, recipient) = Identities::generate();
         let recipients = Recipients::parse(&[recipient]).unwrap();
         Repository::init(base.clone(), recipients.clone(), &SystemClock, &SystemEntropy).unwrap();

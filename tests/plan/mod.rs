@@ -7,6 +7,7 @@
 mod objective; // RTO and RPO
 mod recovery; // tables: switches, gaps, parts, refusals
 mod recovery_random; // random histories and holes, against the checker
+mod retention_locks; // until when what stays is locked
 mod retention_random; // years of operators, against checker and model
 mod wal_pages; // hand-made pages, garbage
 mod wal_real; // the log of real servers, against pg_waldump

@@ -12,7 +12,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use fenice::adapters::s3::{self, S3Store};
 use fenice::error::Result;
-use fenice::model::{BucketPlace, Checksums};
+use fenice::model::{BucketPlace, Checksums, LockMode};
 
 use super::gateway::Gateway;
 use super::proxy::Proxy;
@@ -41,12 +41,17 @@ pub struct Bucket {
 impl Bucket {
     /// A new bucket, without versions.
     pub fn new() -> Bucket {
-        static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let name = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let bucket = Bucket { name, port: server().port };
+        let bucket = Bucket::named();
         let made = bucket.client().create_bucket().bucket(&bucket.name).send();
         block_on(made).expect("make a bucket");
         bucket
+    }
+
+    /// One that is not made yet, under a name that no other has.
+    fn named() -> Bucket {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let name = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        Bucket { name, port: server().port }
     }
 
     /// A new bucket that keeps every version.
@@ -56,6 +61,14 @@ impl Bucket {
             VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
         let request = bucket.client().put_bucket_versioning().bucket(&bucket.name);
         block_on(request.versioning_configuration(enabled).send()).expect("keep versions");
+        bucket
+    }
+
+    /// A new bucket that keeps every version and can lock it.
+    pub fn lockable() -> Bucket {
+        let bucket = Bucket::named();
+        let made = bucket.client().create_bucket().bucket(&bucket.name);
+        block_on(made.object_lock_enabled_for_bucket(true).send()).expect("make a bucket");
         bucket
     }
 
@@ -99,6 +112,12 @@ impl Bucket {
     pub fn open(place: BucketPlace) -> Result<S3Store> {
         let credentials = s3::Credentials::parse(&credentials().into()).unwrap();
         S3Store::open(place, Some(credentials))
+    }
+
+    /// A store that locks objects; for less than a bucket that can, an error.
+    pub fn locking(&self, mode: LockMode) -> Result<S3Store> {
+        let credentials = s3::Credentials::parse(&credentials().into()).unwrap();
+        S3Store::open_locking(self.place("fenice/main"), Some(credentials), Some(mode))
     }
 
     /// Writes an object as another client does, whether or not it is there.

@@ -86,7 +86,7 @@ impl Damaged {
         }
         let closed = pack.close(cipher, &SystemEntropy).unwrap();
         self.store.put_new(&self.vault.layout().pack(&closed.id), closed.body()).unwrap();
-        let packs = vec![IndexPack { id: closed.id, blobs: closed.blobs.clone(), time: None }];
+        let packs = vec![IndexPack::new(closed.id, closed.blobs.clone())];
         self.put_index(&IndexFile { packs, packs_to_delete: Vec::new() });
         let about = About { time: "2026-08-22T00:00:00Z".parse().unwrap(), ..model::about() };
         let snapshot = about.snapshot_of(root);

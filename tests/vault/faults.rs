@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use fenice::error::{Error, Result};
 use fenice::ports::Store;
-use fenice::ports::store::{Change, Entry, Lock, Put, Replaced};
+use fenice::ports::store::{Change, Entry, Lock, Put, Replaced, Retained};
+use jiff::Timestamp;
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,18 @@ impl Store for FaultyStore {
         self.call(&format!("remove {key}"), || self.inner.remove(key))
     }
 
+    fn locks(&self) -> bool {
+        self.inner.locks()
+    }
+
+    fn retain(&self, key: &str, until: Timestamp) -> Result<Retained> {
+        self.call(&format!("retain {key}"), || self.inner.retain(key, until))
+    }
+
+    fn retained_until(&self, key: &str) -> Result<Option<Timestamp>> {
+        self.call(&format!("look up the lock of {key}"), || self.inner.retained_until(key))
+    }
+
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {
         self.call(&format!("lock {name}"), || self.inner.lock(name))
     }
@@ -150,6 +163,18 @@ impl Store for Stage {
 
     fn remove(&self, key: &str) -> Result<()> {
         self.present().remove(key)
+    }
+
+    fn locks(&self) -> bool {
+        self.present().locks()
+    }
+
+    fn retain(&self, key: &str, until: Timestamp) -> Result<Retained> {
+        self.present().retain(key, until)
+    }
+
+    fn retained_until(&self, key: &str) -> Result<Option<Timestamp>> {
+        self.present().retained_until(key)
     }
 
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {

@@ -100,6 +100,11 @@ impl Failure {
         self.status == Some(416)
     }
 
+    /// It says for certain that it was not done, and why.
+    pub fn is_refusal(&self) -> bool {
+        self.status.is_some() && !self.again
+    }
+
     /// There is no such object: said of the key, not of the bucket.
     pub fn is_absent(&self) -> bool {
         matches!(self.code.as_deref(), Some("NoSuchKey" | "NoSuchVersion"))

@@ -2,9 +2,10 @@
 //!
 //! Objects are created with `If-None-Match: *` and replaced with `If-Match`, so of several writers
 //! one wins, and a retry after an answer that got lost finds its own object. An object is removed
-//! with all its versions: a delete marker alone would keep the data. Retries are ours and none the
-//! SDK's: only this side knows that a write whose answer was lost may have been done. What is large
-//! is written in parts and read in ranges, several at a time.
+//! with all its versions: a delete marker alone would keep the data. Locks (Object Lock) are set
+//! on the newest version, and where one keeps a version, the newest stays as well. Retries are
+//! ours and none the SDK's: only this side knows that a write whose answer was lost may have been
+//! done. What is large is written in parts and read in ranges, several at a time.
 
 mod connect;
 mod failure;
@@ -15,6 +16,7 @@ mod parallel;
 mod ranges;
 mod region;
 mod replace;
+mod retention;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,8 +26,10 @@ use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
 use crate::error::{Attempt, Error, Result};
-use crate::model::BucketPlace;
-use crate::ports::store::{Change, Entry, Lock, Put, Replaced, Store, check_key, check_prefix};
+use crate::model::{BucketPlace, LockMode};
+use crate::ports::store::{
+    Change, Entry, Lock, Put, Replaced, Retained, Store, check_key, check_prefix,
+};
 
 pub use connect::Credentials;
 
@@ -55,14 +59,30 @@ impl S3Store {
     /// There is no such bucket, no access to it, or nobody answers. `Kind::Refused` if it lies
     /// outside the allowed regions of `place`, or nobody can tell.
     pub fn open(place: BucketPlace, credentials: Option<Credentials>) -> Result<S3Store> {
+        S3Store::open_locking(place, credentials, None)
+    }
+
+    /// The same, which locks objects in that mode, if one is given.
+    ///
+    /// # Errors
+    /// Of kind `Config` if the bucket has no Object Lock.
+    pub fn open_locking(
+        place: BucketPlace,
+        credentials: Option<Credentials>,
+        lock: Option<LockMode>,
+    ) -> Result<S3Store> {
         let driver = Arc::new(Driver::start()?);
         let client = driver.run(connect::client(place.clone(), credentials))?;
-        let objects = Arc::new(Objects { client, place, sweeps: Sweeps::default() });
+        let objects = Arc::new(Objects { client, place, sweeps: Sweeps::default(), lock });
         let store = S3Store { objects, driver };
         let objects = store.objects.clone();
         store.driver.run(async move {
             objects.probe().await?;
-            objects.check_region().await
+            objects.check_region().await?;
+            match lock {
+                Some(_) => objects.must_lock().await,
+                None => Ok(()),
+            }
         })?;
         Ok(store)
     }
@@ -175,6 +195,26 @@ impl Store for S3Store {
         check_key(key)?;
         let (objects, key) = (self.objects.clone(), key.to_owned());
         self.driver.run(async move { objects.remove(&key).await })
+    }
+
+    fn locks(&self) -> bool {
+        self.objects.lock.is_some()
+    }
+
+    fn retain(&self, key: &str, until: Timestamp) -> Result<Retained> {
+        check_key(key)?;
+        let Some(mode) = self.objects.lock else { return Ok(Retained::NotLocking) };
+        let (objects, key) = (self.objects.clone(), key.to_owned());
+        self.driver.run(async move { objects.retain(&key, until, mode).await })
+    }
+
+    fn retained_until(&self, key: &str) -> Result<Option<Timestamp>> {
+        check_key(key)?;
+        if !self.locks() {
+            return Ok(None);
+        }
+        let (objects, key) = (self.objects.clone(), key.to_owned());
+        self.driver.run(async move { objects.retained_until(&key).await })
     }
 
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {

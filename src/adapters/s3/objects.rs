@@ -10,17 +10,20 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::error::{Attempt, Error, Result};
-use crate::model::{BucketPlace, ServerSideEncryption};
-use crate::ports::store::{Entry, Put};
+use crate::model::{BucketPlace, LockMode, ServerSideEncryption};
+use crate::ports::store::{Entry, Put, locked};
 
 use super::failure::{Failure, retried};
 use super::multipart::{self, Sweeps};
+use super::retention::Left;
 
 /// A bucket with its client.
 pub(super) struct Objects {
     pub client: Client,
     pub place: BucketPlace,
     pub sweeps: Sweeps,
+    /// How objects are locked, if they are.
+    pub lock: Option<LockMode>,
 }
 
 /// An object, or the part of it that was asked for.
@@ -180,39 +183,57 @@ impl Objects {
     }
 
     /// Removes every version of the object, the oldest first, so that none comes to light again.
+    /// It ends at the first that is locked: the newest is still there then.
     pub async fn remove_object(&self, key: &str) -> Result<()> {
         let what = format!("remove the object {key} from the {}", self.describe());
         let full = self.full_key(key);
-        let versions = self.versions(&full, &what).await?;
-        self.remove_versions(&full, &what, &versions).await
+        for version in self.versions(&full, &what).await? {
+            if let Some(until) = self.remove_version(&full, &what, &version).await? {
+                return Err(locked(key, until));
+            }
+        }
+        Ok(())
     }
 
-    /// Removes the versions that were there before the one with this ETag. Each write has a
-    /// content, and so an ETag, of its own.
-    pub async fn remove_superseded(&self, key: &str, etag: &str) -> Result<()> {
+    /// Removes the versions that were there before the one with this ETag, but for those that are
+    /// locked. Each write has a content, and so an ETag, of its own.
+    pub async fn remove_superseded(&self, key: &str, etag: &str) -> Result<Option<Left>> {
         let what = format!("remove what {key} was in the {}", self.describe());
         let full = self.full_key(key);
         let mut versions = self.versions(&full, &what).await?;
         let ours = etag.trim_matches('"');
         let is_other = |etag: &str| etag.trim_matches('"') != ours;
         versions.retain(|one| !one.is_latest && one.etag.as_deref().is_some_and(is_other));
-        self.remove_versions(&full, &what, &versions).await
-    }
-
-    async fn remove_versions(&self, full: &str, what: &str, versions: &[Version]) -> Result<()> {
-        for version in versions {
-            let removed = retried(|| async {
-                let request = self.client.delete_object().bucket(&self.place.bucket);
-                let request = request.key(full).version_id(&version.id);
-                request.send().await.map_err(|e| Failure::of(what, &e))
-            });
-            match removed.await {
-                Ok(_) => {}
-                Err(failure) if failure.is_absent() => {}
-                Err(failure) => return Err(failure.error),
+        let mut left = None;
+        for version in &versions {
+            if let Some(until) = self.remove_version(&full, &what, version).await? {
+                left = Some(Left::and(left, until));
             }
         }
-        Ok(())
+        Ok(left)
+    }
+
+    /// Removes one version; tells until when it is locked, if that is why it is still there.
+    async fn remove_version(
+        &self,
+        full: &str,
+        what: &str,
+        version: &Version,
+    ) -> Result<Option<Timestamp>> {
+        let removed = retried(|| async {
+            let request = self.client.delete_object().bucket(&self.place.bucket);
+            let request = request.key(full).version_id(&version.id);
+            request.send().await.map_err(|e| Failure::of(what, &e))
+        });
+        match removed.await {
+            Ok(_) => Ok(None),
+            Err(failure) if failure.is_absent() => Ok(None),
+            Err(failure) if failure.is_refusal() => {
+                let until = self.lock_in_force(full, &version.id).await;
+                until.map(Some).ok_or(failure.error)
+            }
+            Err(failure) => Err(failure.error),
+        }
     }
 
     /// All versions and delete markers of exactly this key, the oldest first.

@@ -44,8 +44,8 @@ impl Objects {
         self.mark(key, written_at).await?;
         let condition = Condition::Unchanged(&found.etag);
         if let Some(etag) = self.put_if(key, bytes, condition).await? {
-            self.remove_superseded(key, &etag).await?;
-            return Ok(Replaced::Done);
+            let left = self.remove_superseded(key, &etag).await?;
+            return self.lock_as_before(key, left).await;
         }
         if self.get(key, None).await?.is_some() {
             return Err(replaced_by_another(key));

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::engines::postgres::vaults;
@@ -105,6 +106,10 @@ pub struct Changed {
     pub objects: u64,
     /// Sealed, as stored before.
     pub bytes: u64,
+    /// Versions of before that the store locks: whoever could open them still can.
+    pub versions_kept: u64,
+    /// When the last of those locks ends.
+    pub kept_until: Option<Timestamp>,
     /// Objects that the identity does not open: they are sealed as they were.
     pub unreadable: u64,
     /// The first of them.
@@ -143,6 +148,8 @@ impl KeyChange {
             recipients: after,
             objects: 0,
             bytes: 0,
+            versions_kept: 0,
+            kept_until: None,
             unreadable: 0,
             named: Vec::new(),
         };
@@ -195,12 +202,17 @@ impl KeyChange {
         changed: &mut Changed,
     ) -> Result<()> {
         let Entry { key, bytes, .. } = entry;
-        match reseal(self.store.as_ref(), key, &self.identities, recipients)? {
-            Resealed::Done => {
-                changed.objects += 1;
-                changed.bytes += bytes;
+        let resealed = reseal(self.store.as_ref(), key, &self.identities, recipients)?;
+        if matches!(resealed, Resealed::Done | Resealed::Kept { .. }) {
+            changed.objects += 1;
+            changed.bytes += bytes;
+        }
+        match resealed {
+            Resealed::Done | Resealed::Gone => {}
+            Resealed::Kept { versions, until } => {
+                changed.versions_kept += versions;
+                changed.kept_until = changed.kept_until.max(Some(until));
             }
-            Resealed::Gone => {}
             Resealed::Unreadable(because) => {
                 changed.unreadable += 1;
                 if changed.named.len() < NAMED {

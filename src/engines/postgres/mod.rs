@@ -5,12 +5,13 @@
 //! together, all the time), `tablespaces` (new ones call for a snapshot), `push` (log that the
 //! server hands over), `snapshot` (files), `restore`, `overview` (what came of it),
 //! `copy` (a second repository), `scrub` (is it still what was stored), `expire` (what has no
-//! place left), `retire` (out of use, and back).
+//! place left), `locking` (what nobody may remove before), `retire` (out of use, and back).
 
 pub mod cluster;
 pub mod copy;
 pub mod expire;
 pub mod heartbeat;
+pub mod locking;
 pub mod overview;
 pub mod prepare;
 pub mod protect;

@@ -148,6 +148,15 @@ pub struct Remains {
     pub unnamed_snapshots: u64,
     /// When each pack that still waits for its deletion was marked for it.
     pub packs_marked_at: Vec<Timestamp>,
+    /// Those that the store locks, which are not among the others.
+    pub packs_locked: Vec<LockedPack>,
+}
+
+/// A pack that waits for its deletion, and may not be deleted yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockedPack {
+    pub marked_at: Timestamp,
+    pub until: Timestamp,
 }
 
 /// Everything a plan is made from: one complete listing, or it must not be made.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::closing::{Closing, closing};
-use super::facts::{RetentionFacts, Role, StoredSnapshot, Terms, on};
+use super::facts::{LockedPack, RetentionFacts, Role, StoredSnapshot, Terms, on};
 use super::guards::{self, Guard, Newest};
 use super::{log, rules};
 use crate::model::Span;
@@ -73,8 +73,13 @@ pub struct RetentionPlan {
     pub strangers: Vec<String>,
     /// Snapshots of the vault that no manifest names: a crash left them, pruning removes them.
     pub unnamed_snapshots: u64,
-    /// Packs that were marked for deletion and ought to be gone.
+    /// Packs that were marked for deletion and ought to be gone; also by a lock, if that outlives
+    /// the horizon of what is in them.
     pub overdue_packs: u64,
+    /// Packs that were marked for deletion and that the store locks, overdue or not.
+    pub locked_packs: u64,
+    /// When the last of their locks ends.
+    pub locked_until: Option<Timestamp>,
     /// What becomes of everything else, if the resource is retired.
     pub closing: Closing,
     /// What makes this plan unusual: it needs a second look by a person.
@@ -141,7 +146,7 @@ pub fn plan(facts: &RetentionFacts, terms: &Terms, now: Timestamp) -> RetentionP
     snapshots.sort_by(|a, b| (a.stopped_at, &a.id).cmp(&(b.stopped_at, &b.id)));
     let horizon = terms.horizon(now);
     let doubts = doubts(facts, terms, &snapshots, now);
-    let is_overdue = |marked_at: &&Timestamp| on(**marked_at, DELETION_LIMIT) < now;
+    let locked = &facts.remains.packs_locked;
     RetentionPlan {
         now,
         window_start,
@@ -150,7 +155,9 @@ pub fn plan(facts: &RetentionFacts, terms: &Terms, now: Timestamp) -> RetentionP
         log,
         strangers: log::strangers(facts),
         unnamed_snapshots: facts.remains.unnamed_snapshots,
-        overdue_packs: facts.remains.packs_marked_at.iter().filter(is_overdue).count() as u64,
+        overdue_packs: overdue_packs(facts, terms, now),
+        locked_packs: locked.len() as u64,
+        locked_until: locked.iter().map(|pack| pack.until).max(),
         closing: closing(facts, now),
         doubts,
     }
@@ -175,7 +182,19 @@ fn by_promise(
     (weekly && stopped_at > terms.weekly_horizon(now)).then_some(Verdict::Weekly)
 }
 
-fn leaves_at(
+/// A pack is marked once the first of what is in it has left, which was promised to be gone at
+/// its horizon. Until then a lock may keep it.
+fn overdue_packs(facts: &RetentionFacts, terms: &Terms, now: Timestamp) -> u64 {
+    let is_late = |marked_at: Timestamp| on(marked_at, DELETION_LIMIT) < now;
+    let is_kept = |pack: &&LockedPack| {
+        let horizon = on(pack.marked_at, terms.anchor_extra());
+        is_late(pack.marked_at) && on(horizon, DELETION_LIMIT) < pack.until
+    };
+    let free = facts.remains.packs_marked_at.iter().filter(|at| is_late(**at)).count();
+    (free + facts.remains.packs_locked.iter().filter(is_kept).count()) as u64
+}
+
+pub(super) fn leaves_at(
     snapshot: &StoredSnapshot,
     is_weekly: bool,
     is_anchor: bool,

@@ -36,7 +36,7 @@ impl Vault {
                     adopted.packs += 1;
                     adopted.blobs += blobs.len() as u64;
                     blobs_waiting += blobs.len();
-                    file.packs.push(IndexPack { id: *id, blobs, time: None });
+                    file.packs.push(IndexPack::new(*id, blobs));
                 }
                 Err(error) => adopted.unreadable.push((*id, error)),
             }

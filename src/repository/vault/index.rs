@@ -29,6 +29,16 @@ pub struct IndexPack {
     /// When it was marked for deletion, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
+    /// Until when the store refuses to delete it, as it said when that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
+}
+
+impl IndexPack {
+    /// A pack in use.
+    pub fn new(id: Id, blobs: Vec<PackedBlob>) -> IndexPack {
+        IndexPack { id, blobs, time: None, locked_until: None }
+    }
 }
 
 /// A pack as the index knows it.

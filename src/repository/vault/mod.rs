@@ -44,6 +44,7 @@ pub mod copy;
 pub mod mend;
 pub mod prune;
 pub mod remains;
+pub mod stays;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,8 +3,9 @@
 //! A pack that holds anything unused is taken out of the index, after what it holds of use was
 //! copied into new packs. It is deleted only later, when nobody can be reading by an old index any
 //! more: until then an index file marks it, in the words that rustic knows too
-//! (`packs_to_delete`). The order survives a crash anywhere: snapshots, new packs, their index,
-//! marks, old index files; and in a later run, before all else, packs, then marks.
+//! (`packs_to_delete`). One that the store locks is marked until its lock ends. The order survives
+//! a crash anywhere: snapshots, new packs, their index, marks, old index files; and in a later run,
+//! before all else, packs, then marks.
 //!
 //! It survives a second writer as well, of whom no lock may have kept this one apart (RULES 21). A
 //! mark is for good: nothing new counts on a marked pack, and what is still needed of one is copied
@@ -27,6 +28,7 @@ use super::storer::ChunkStorer;
 use super::{BlobType, Index, Vault, VaultWriter, WriteSettings};
 use crate::error::{Attempt, Error, Result};
 use crate::ports::Entropy;
+use crate::ports::store::locked_until;
 
 /// How a vault is pruned.
 pub struct Pruning {
@@ -61,14 +63,30 @@ pub struct Pruned {
     pub bytes_deleted: u64,
     /// Packs that still wait for their deletion.
     pub packs_waiting: u64,
+    /// Those of them that the store locks.
+    pub packs_locked: u64,
+    /// Snapshots that the store locks: they are still there, and lead to packs that are not.
+    pub snapshots_locked: u64,
+    /// When the last of these locks ends.
+    pub locked_until: Option<Timestamp>,
     /// Whether it stopped because somebody else wrote: a later run finishes it.
     pub disturbed: bool,
+}
+
+impl Pruned {
+    fn note_waiting(&mut self, mark: &IndexPack, now: Timestamp) {
+        self.packs_waiting += 1;
+        if let Some(until) = mark.locked_until.filter(|until| *until > now) {
+            self.packs_locked += 1;
+            self.locked_until = self.locked_until.max(Some(until));
+        }
+    }
 }
 
 const DAMAGED: &str = "Nothing was removed that it needs; `restic check` tells what is damaged.";
 
 /// Packs to leave the index, each with its blobs that are still of use.
-type Leaving = BTreeMap<Id, (IndexPack, Vec<PackedBlob>)>;
+pub(super) type Leaving = BTreeMap<Id, (IndexPack, Vec<PackedBlob>)>;
 
 impl Vault {
     /// Removes every listed snapshot that is not in `keep`, and what only those led to.
@@ -88,7 +106,7 @@ impl Vault {
         let listed = self.list_packs()?;
         let index = Index::build(files.values().cloned().collect(), &listed);
         let living = self.living(&index, keep)?;
-        pruned.snapshots_removed = self.remove_snapshots(keep, pruning, guard)?;
+        self.remove_snapshots(keep, pruning, guard, &mut pruned)?;
         let leaving = leaving(&files, &index, &living);
         if !leaving.is_empty() {
             pruned.bytes_copied = self.copy_living(&files, &leaving, &listed, pruning)?;
@@ -116,14 +134,27 @@ impl Vault {
         keep: &BTreeSet<Id>,
         pruning: &Pruning,
         guard: &Guard<'_>,
-    ) -> Result<u64> {
-        let mut removed = 0;
+        pruned: &mut Pruned,
+    ) -> Result<()> {
         for id in pruning.listed.difference(keep) {
             (guard.allowed)()?;
-            self.store().remove(&self.layout().snapshot(id))?;
-            removed += 1;
+            match self.remove_unlocked(&self.layout().snapshot(id))? {
+                None => pruned.snapshots_removed += 1,
+                Some(until) => {
+                    pruned.snapshots_locked += 1;
+                    pruned.locked_until = pruned.locked_until.max(Some(until));
+                }
+            }
         }
-        Ok(removed)
+        Ok(())
+    }
+
+    /// Removes an object, or tells until when it is locked.
+    fn remove_unlocked(&self, key: &str) -> Result<Option<Timestamp>> {
+        match self.store().remove(key) {
+            Ok(()) => Ok(None),
+            Err(error) => locked_until(&error).map(Some).ok_or(error),
+        }
     }
 
     /// Writes what is of use in packs that leave into new ones, with their index.
@@ -213,37 +244,57 @@ impl Vault {
         let listed = self.list_packs()?;
         let indexed: BTreeSet<Id> =
             files.values().flat_map(|file| &file.packs).map(|pack| pack.id).collect();
-        // The newest mark of a pack counts: it was made when the pack left the index.
-        let mut marked: BTreeMap<Id, Option<Timestamp>> = BTreeMap::new();
-        for pack in files.values().flat_map(|file| &file.packs_to_delete) {
-            let newest = marked.entry(pack.id).or_default();
-            *newest = pack.time.max(*newest);
-        }
         // One that nobody dated was marked by a stranger, at the latest when it was stored.
-        let is_over = |time: Option<Timestamp>| {
-            let until = time.map(|time| time.checked_add(pruning.grace));
+        let is_over = |pack: &IndexPack| {
+            let until = pack.time.map(|time| time.checked_add(pruning.grace));
             until.is_none_or(|until| until.is_ok_and(|until| until <= pruning.now))
+                && pack.locked_until.is_none_or(|until| until <= pruning.now)
         };
-        let waits = |id: &Id| indexed.contains(id) || !is_over(marked[id]);
-        for (id, _) in marked.iter().filter(|(id, _)| !waits(id)) {
-            if let Some(bytes) = listed.get(id) {
-                (guard.allowed)()?;
-                self.store().remove(&self.layout().pack(id))?;
-                pruned.packs_deleted += 1;
-                pruned.bytes_deleted += bytes;
+        let mut kept: BTreeMap<Id, IndexPack> = BTreeMap::new();
+        for (id, mark) in newest_marks(&files) {
+            let waiting = match listed.get(&id) {
+                _ if indexed.contains(&id) || !is_over(&mark) => Some(mark),
+                Some(bytes) => self.delete_pack(&mark, *bytes, guard, pruned)?,
+                None => None,
+            };
+            let Some(mark) = waiting else { continue };
+            if !indexed.contains(&id) {
+                pruned.note_waiting(&mark, pruning.now);
             }
+            kept.insert(id, mark);
         }
-        pruned.packs_waiting +=
-            marked.keys().filter(|id| waits(id) && !indexed.contains(*id)).count() as u64;
-        let stays = |pack: &IndexPack| waits(&pack.id) && marked[&pack.id] == pack.time;
         for (id, file) in files.iter().filter(|(_, file)| !file.packs_to_delete.is_empty()) {
-            let mut rest = file.clone();
-            rest.packs_to_delete.retain(stays);
-            if rest.packs_to_delete.len() < file.packs_to_delete.len() {
+            let waits = |pack: &IndexPack| kept.get(&pack.id).filter(|mark| mark.time == pack.time);
+            let marks: Vec<IndexPack> =
+                file.packs_to_delete.iter().filter_map(waits).cloned().collect();
+            let locks = |marks: &[IndexPack]| -> Vec<_> {
+                marks.iter().map(|mark| (mark.id, mark.locked_until)).collect()
+            };
+            if locks(&marks) != locks(&file.packs_to_delete) {
+                let rest = IndexFile { packs: file.packs.clone(), packs_to_delete: marks };
                 self.replace_index(id, &rest, pruning.entropy.as_ref(), guard.allowed)?;
             }
         }
         Ok(())
+    }
+
+    /// Deletes a pack; of one that the store locks, returns the mark that tells so, and spares
+    /// later runs the asking.
+    fn delete_pack(
+        &self,
+        pack: &IndexPack,
+        bytes: u64,
+        guard: &Guard<'_>,
+        pruned: &mut Pruned,
+    ) -> Result<Option<IndexPack>> {
+        (guard.allowed)()?;
+        let locked_until = self.remove_unlocked(&self.layout().pack(&pack.id))?;
+        if locked_until.is_some() {
+            return Ok(Some(IndexPack { locked_until, ..pack.clone() }));
+        }
+        pruned.packs_deleted += 1;
+        pruned.bytes_deleted += bytes;
+        Ok(None)
     }
 
     /// Writes `rest` in the place of an index file; both stand side by side for a moment, which
@@ -268,10 +319,24 @@ impl Vault {
     }
 }
 
+/// Of the marks of each pack the newest, which was made when the pack left the index.
+fn newest_marks(files: &BTreeMap<Id, IndexFile>) -> BTreeMap<Id, IndexPack> {
+    let mut newest: BTreeMap<Id, IndexPack> = BTreeMap::new();
+    for pack in files.values().flat_map(|file| &file.packs_to_delete) {
+        let mark = newest.entry(pack.id).or_insert_with(|| pack.clone());
+        let locked_until = mark.locked_until.max(pack.locked_until);
+        if pack.time > mark.time {
+            mark.clone_from(pack);
+        }
+        mark.locked_until = locked_until;
+    }
+    newest
+}
+
 /// Packs with anything in them that is of no use here: nothing leads to it, or another pack holds
 /// it as well. Also those that are marked already, and those that no index file names, which a
 /// writer left that died.
-fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> Leaving {
+pub(super) fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> Leaving {
     let mut leaving = Leaving::new();
     for pack in files.values().flat_map(|file| &file.packs) {
         let used = |blob: &&PackedBlob| {
@@ -286,8 +351,7 @@ fn leaving(files: &BTreeMap<Id, IndexFile>, index: &Index, living: &Reached) -> 
         }
     }
     for id in index.orphans().keys() {
-        let pack = IndexPack { id: *id, blobs: Vec::new(), time: None };
-        leaving.insert(*id, (pack, Vec::new()));
+        leaving.insert(*id, (IndexPack::new(*id, Vec::new()), Vec::new()));
     }
     leaving
 }

@@ -10,6 +10,15 @@ use super::id::Id;
 use super::layout::ids_of;
 use crate::error::Result;
 
+/// A pack that waits for its deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MarkedPack {
+    pub marked_at: Timestamp,
+    /// Until when the store refuses to delete it; `None` if that was not tried, or nothing locks
+    /// it.
+    pub locked_until: Option<Timestamp>,
+}
+
 impl Vault {
     /// The ids of the snapshots that are there. A backup that ended between its snapshot and its
     /// manifest leaves one that nobody names; pruning removes it.
@@ -21,21 +30,29 @@ impl Vault {
     /// When each pack that is still stored was marked for deletion. A mark that nobody dated
     /// counts from the earliest instant there is: nobody can say that it is young.
     pub fn packs_marked_at(&self) -> Result<Vec<Timestamp>> {
+        Ok(self.packs_marked()?.into_iter().map(|pack| pack.marked_at).collect())
+    }
+
+    /// The same, with what is known of their locks.
+    pub fn packs_marked(&self) -> Result<Vec<MarkedPack>> {
         let files = self.index_files()?;
         // A crash between mark and index left a pack in use: the mark is void.
         let in_use: BTreeSet<Id> =
             files.values().flat_map(|file| &file.packs).map(|pack| pack.id).collect();
-        let mut marks: BTreeMap<Id, Timestamp> = BTreeMap::new();
+        let mut marks: BTreeMap<Id, MarkedPack> = BTreeMap::new();
         for pack in files.values().flat_map(|file| &file.packs_to_delete) {
             let marked_at = pack.time.unwrap_or(Timestamp::MIN);
-            let earliest = marks.entry(pack.id).or_insert(marked_at);
-            *earliest = marked_at.min(*earliest);
+            let mark = MarkedPack { marked_at, locked_until: pack.locked_until };
+            let earliest = marks.entry(pack.id).or_insert(mark);
+            earliest.marked_at = marked_at.min(earliest.marked_at);
+            earliest.locked_until = earliest.locked_until.max(pack.locked_until);
         }
         marks.retain(|id, _| !in_use.contains(id));
         if marks.is_empty() {
             return Ok(Vec::new());
         }
         let listed = self.list_packs()?;
-        Ok(marks.into_iter().filter(|(id, _)| listed.contains_key(id)).map(|(_, at)| at).collect())
+        marks.retain(|id, _| listed.contains_key(id));
+        Ok(marks.into_values().collect())
     }
 }

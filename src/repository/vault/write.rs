@@ -180,7 +180,7 @@ impl Shared {
             counts.packs += 1;
             counts.bytes_stored += pack.body().len() as u64;
         }
-        let indexed = IndexPack { id: pack.id, blobs: pack.blobs.clone(), time: None };
+        let indexed = IndexPack::new(pack.id, pack.blobs.clone());
         lock(&self.buffers).push(pack.into_buffer());
         let full = {
             let mut unindexed = lock(&self.unindexed);

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::error::{Attempt, Error, Result};
 use crate::model::ResourceName;
 use crate::plan::retention::check::check;
-use crate::plan::retention::{Closing, RetentionPlan, Terms, plan};
-use crate::ports::store::{Lock, Put};
+use crate::plan::retention::{Closing, RetentionPlan, Terms};
+use crate::ports::store::{Lock, Put, locked_until};
 use crate::ports::{Clock, Entropy};
 use crate::repository::manifest::SnapshotManifest;
 use crate::repository::vault::WriteSettings;
@@ -20,6 +20,7 @@ use crate::repository::{Repository, layout};
 use super::super::vaults;
 use super::arrived::Arrived;
 use super::facts::{self, Known};
+use super::locked::{Locked, plan_with_locks};
 
 /// A pack that left the index may still be read by an index loaded before. With a run a day,
 /// data is gone 48 hours after it expired (RULES 18).
@@ -51,10 +52,21 @@ pub struct Applied {
     pub epochs_removed: Vec<u32>,
     /// Of a retired resource of which no data is left: all the rest, but for the evidence.
     pub leftovers: u64,
-    /// Readers and holds that came after the plan was made. With any, no log is removed either.
+    /// Of the log, and of what is left over, what the store locks; it goes later.
+    pub locked: Locked,
+    /// Readers, holds and locks of snapshots that came after the plan was made. With any, no log
+    /// is removed either.
     pub arrived: Vec<String>,
     /// Snapshots that would have left, and are there again for whoever arrived.
     pub put_back: Vec<String>,
+}
+
+/// What became of the manifests that were to go.
+#[derive(Default)]
+struct Manifests {
+    removed: Vec<RemovedManifest>,
+    /// Each in words.
+    locked: Vec<String>,
 }
 
 /// A manifest that was removed, as it was stored.
@@ -87,41 +99,45 @@ impl Expiry {
                 .because(planned.doubts.join("; "))
                 .hint("Look at it without --apply; if it is right, add --confirm."));
         }
-        let mut removed = Vec::new();
-        let done = self.remove_manifests(&known, &planned, lock.as_ref(), &mut removed);
+        let mut manifests = Manifests::default();
+        let done = self.remove_manifests(&known, &planned, lock.as_ref(), &mut manifests);
         // Whatever stopped it, who arrived meanwhile gets back what was taken from under him.
         let now = self.clock.now();
         let arrived = Arrived::since(&known, &self.repository, &self.resource, now);
         let put_back = match &arrived {
-            Ok(arrived) => self.put_back(&removed, arrived),
+            Ok(arrived) => self.put_back(&manifests.removed, arrived),
             Err(_) => Ok(Vec::new()),
         };
         done?;
         let (arrived, put_back) = (arrived?, put_back?);
-        let snapshots = (removed.len() - put_back.len()) as u64;
-        let (mut log_objects, mut vault, mut epochs_removed) = (0, None, Vec::new());
-        if arrived.is_empty() {
-            log_objects = self.remove_log(&planned, lock.as_ref())?;
+        let snapshots = (manifests.removed.len() - put_back.len()) as u64;
+        let (mut log_objects, mut vault, mut locked) = (0, None, Locked::default());
+        let mut epochs_removed = Vec::new();
+        let as_planned = arrived.is_empty() && manifests.locked.is_empty();
+        if as_planned {
+            log_objects = self.remove_log(&planned, lock.as_ref(), &mut locked)?;
             if known.facts.pins.is_empty() {
                 let leaving: BTreeSet<&str> = planned.removed().map(|r| r.id.as_str()).collect();
                 let staying = known.manifests.iter().filter(|m| !leaving.contains(m.id.as_str()));
                 let staying: Vec<&SnapshotManifest> = staying.collect();
-                self.remove_late(&known, lock.as_ref())?;
+                self.remove_late(&known, lock.as_ref(), &mut locked)?;
                 vault = Some(self.prune(&known, &staying, lock.as_ref())?);
-                epochs_removed = self.remove_ended(&known, &staying, lock.as_ref())?;
+                epochs_removed = self.remove_ended(&known, &staying, lock.as_ref(), &mut locked)?;
             }
         }
-        let leftovers = match known.retirement.is_some() && arrived.is_empty() {
-            true => self.close(lock.as_ref())?,
+        let leftovers = match known.retirement.is_some() && as_planned {
+            true => self.close(lock.as_ref(), &mut locked)?,
             false => 0,
         };
+        let arrived = arrived.told().into_iter().chain(manifests.locked).collect();
         let applied = Applied {
             snapshots,
             log_objects,
             vault,
             epochs_removed,
             leftovers,
-            arrived: arrived.told(),
+            locked,
+            arrived,
             put_back,
         };
         Ok((planned, applied))
@@ -133,9 +149,9 @@ impl Expiry {
         known: &Known,
         planned: &RetentionPlan,
         lock: &dyn Lock,
-        removed: &mut Vec<RemovedManifest>,
+        manifests: &mut Manifests,
     ) -> Result<()> {
-        let store = &self.repository.store;
+        let (store, removed) = (&self.repository.store, &mut manifests.removed);
         for ruling in planned.removed() {
             let key = layout::snapshot(&self.resource, &ruling.id);
             let Some(body) = store.get(&key)? else { continue };
@@ -148,7 +164,12 @@ impl Expiry {
             }
             // Noted first: that it failed does not say that it was not done.
             removed.push(RemovedManifest { id: ruling.id.clone(), key: key.clone(), body });
-            store.remove(&key)?;
+            let Err(error) = store.remove(&key) else { continue };
+            // This one does say so.
+            let Some(until) = locked_until(&error) else { return Err(error) };
+            removed.pop();
+            let id = &ruling.id;
+            manifests.locked.push(format!("the store locks snapshot {id} until {until}"));
         }
         Ok(())
     }
@@ -168,9 +189,10 @@ impl Expiry {
 
     fn read(&self) -> Result<(Known, RetentionPlan)> {
         let now = self.clock.now();
-        let known = facts::read(&self.repository, self.copies.as_ref(), &self.resource, now)?;
+        let (repository, resource) = (&self.repository, &self.resource);
+        let mut known = facts::read(repository, self.copies.as_ref(), resource, now)?;
         let terms = self.terms.given(&known.facts);
-        let planned = plan(&known.facts, &terms, now);
+        let planned = plan_with_locks(repository, resource, &mut known.facts, &terms, now)?;
         let wrong = check(&planned, &known.facts, &terms);
         match wrong.is_empty() {
             true => Ok((known, planned)),
@@ -182,35 +204,47 @@ impl Expiry {
         }
     }
 
-    fn remove_log(&self, planned: &RetentionPlan, lock: &dyn Lock) -> Result<u64> {
+    fn remove_log(
+        &self,
+        planned: &RetentionPlan,
+        lock: &dyn Lock,
+        locked: &mut Locked,
+    ) -> Result<u64> {
         let leaving: Vec<&str> =
             planned.log.iter().filter(|r| !r.stays).map(|r| r.key.as_str()).collect();
+        let mut removed = 0;
         for batch in leaving.chunks(BATCH) {
             lock.check()?;
             for key in batch {
-                self.repository.store.remove(key)?;
+                removed += u64::from(locked.remove(self.repository.store.as_ref(), key)?);
             }
         }
-        Ok(leaving.len() as u64)
+        Ok(removed)
     }
 
     /// Removes what is left of a retired resource once its data is gone, by facts read anew: the
     /// log and the vault have just been cleared. Whatever a kill leaves, the next run finds.
-    fn close(&self, lock: &dyn Lock) -> Result<u64> {
+    fn close(&self, lock: &dyn Lock, locked: &mut Locked) -> Result<u64> {
         let (_, planned) = self.read()?;
         let Closing::Due(leftovers) = planned.closing else { return Ok(0) };
+        let mut removed = 0;
         for leftover in &leftovers {
             lock.check()?;
-            self.repository.store.remove(&leftover.key)?;
+            // What follows explains it, or opens it.
+            if !locked.remove(self.repository.store.as_ref(), &leftover.key)? {
+                break;
+            }
+            removed += 1;
         }
-        Ok(leftovers.len() as u64)
+        Ok(removed)
     }
 
     /// Removes manifests that never counted: of what they name, the vault knows nobody.
-    fn remove_late(&self, known: &Known, lock: &dyn Lock) -> Result<()> {
+    fn remove_late(&self, known: &Known, lock: &dyn Lock, locked: &mut Locked) -> Result<()> {
         for manifest in &known.late {
             lock.check()?;
-            self.repository.store.remove(&layout::snapshot(&self.resource, &manifest.id))?;
+            let key = layout::snapshot(&self.resource, &manifest.id);
+            locked.remove(self.repository.store.as_ref(), &key)?;
         }
         Ok(())
     }

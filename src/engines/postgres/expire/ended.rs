@@ -14,6 +14,7 @@ use crate::repository::vault::prune::{Guard, Pruned, Pruning};
 use super::apply::{Expiry, GRACE};
 use super::facts::{self, Known};
 use super::leftovers;
+use super::locked::Locked;
 
 impl Expiry {
     /// Prunes every vault to those snapshots of `staying` that lie in it.
@@ -47,6 +48,7 @@ impl Expiry {
         known: &Known,
         staying: &[&SnapshotManifest],
         lock: &dyn Lock,
+        locked: &mut Locked,
     ) -> Result<Vec<u32>> {
         let mut removed = Vec::new();
         for (epoch, parts) in leftovers::of_vaults(&self.repository, &self.resource)? {
@@ -57,11 +59,18 @@ impl Expiry {
             if is_named || is_read || !known.epochs.is_ended(epoch) {
                 continue;
             }
+            let mut is_gone = true;
             for part in &parts {
                 lock.check()?;
-                self.repository.store.remove(&part.key)?;
+                // What follows opens it.
+                is_gone = locked.remove(self.repository.store.as_ref(), &part.key)?;
+                if !is_gone {
+                    break;
+                }
             }
-            removed.push(epoch);
+            if is_gone {
+                removed.push(epoch);
+            }
         }
         Ok(removed)
     }
@@ -74,5 +83,8 @@ fn add(sum: &mut Pruned, of: Pruned) {
     sum.packs_deleted += of.packs_deleted;
     sum.bytes_deleted += of.bytes_deleted;
     sum.packs_waiting += of.packs_waiting;
+    sum.packs_locked += of.packs_locked;
+    sum.snapshots_locked += of.snapshots_locked;
+    sum.locked_until = sum.locked_until.max(of.locked_until);
     sum.disturbed |= of.disturbed;
 }

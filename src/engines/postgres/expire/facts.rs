@@ -6,11 +6,14 @@ use jiff::Timestamp;
 
 use crate::error::{Attempt, Result};
 use crate::model::ResourceName;
-use crate::plan::retention::{Copied, Hold, Pin, RetentionFacts, Scope, StoredSnapshot};
+use crate::plan::retention::{
+    Copied, Hold, LockedPack, Pin, Remains, RetentionFacts, Scope, StoredSnapshot,
+};
 use crate::ports::store::Entry;
 use crate::repository::hold::{self, HoldRecord};
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::retirement::{self, Retirement};
+use crate::repository::vault::remains::MarkedPack;
 use crate::repository::vault::{Id, Vault};
 use crate::repository::{Repository, layout, pin};
 
@@ -67,19 +70,28 @@ pub fn read(
             continue;
         }
         let Some(vault) = vaults::open_if_there(repository, resource, epoch)? else { continue };
-        let remains = &mut known.facts.remains;
         let named = vault_ids(&known.manifests, epoch)?;
         let there = in_vaults.get(&epoch).into_iter().flatten();
+        let remains = &mut known.facts.remains;
         remains.unnamed_snapshots += there.filter(|id| !named.contains(id)).count() as u64;
-        remains.packs_marked_at.extend(vault.packs_marked_at()?);
+        note_marked(remains, &vault.packs_marked()?, now);
         known.vaults.insert(epoch, vault);
     }
     Ok(Known { late, in_vaults, ..known })
 }
 
+fn note_marked(remains: &mut Remains, marked: &[MarkedPack], now: Timestamp) {
+    for MarkedPack { marked_at, locked_until } in marked.iter().copied() {
+        match locked_until.filter(|until| *until > now) {
+            Some(until) => remains.packs_locked.push(LockedPack { marked_at, until }),
+            None => remains.packs_marked_at.push(marked_at),
+        }
+    }
+}
+
 /// The same of manifests that were read before, without opening any vault: what they hold for
 /// nobody is not known then.
-pub(super) fn without_vault(
+pub fn without_vault(
     repository: &Repository,
     resource: &ResourceName,
     manifests: Vec<SnapshotManifest>,

@@ -5,13 +5,14 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::model::ResourceName;
-use crate::plan::retention::{Remaining, RetentionPlan, Terms, plan, remaining};
+use crate::plan::retention::{Remaining, RetentionPlan, Terms, remaining};
 use crate::repository::Repository;
 use crate::repository::manifest::SnapshotManifest;
 use crate::repository::retirement::Retirement;
 
 use super::super::overview::Overview;
 use super::facts;
+use super::locked::plan_with_locks;
 
 /// One repository of one resource, as retention sees it.
 #[derive(Debug, Clone)]
@@ -24,7 +25,8 @@ pub struct Outlook {
 }
 
 /// Plans as retention does. `seen` is what was read of `repository` before, `copies` what the
-/// repository of copies has; what is read besides is one listing of the log, holds and pins.
+/// repository of copies has; what is read besides is one listing of the log, holds and pins, and
+/// the locks of snapshots whose time is over.
 pub fn outlook(
     repository: &Repository,
     resource: &ResourceName,
@@ -34,10 +36,12 @@ pub fn outlook(
     now: Timestamp,
 ) -> Result<Outlook> {
     let manifests = seen.snapshots.clone();
-    let known = facts::without_vault(repository, resource, manifests, &seen.proofs, copies, now)?;
+    let proofs = &seen.proofs;
+    let mut known = facts::without_vault(repository, resource, manifests, proofs, copies, now)?;
     let terms = terms.given(&known.facts);
+    let plan = plan_with_locks(repository, resource, &mut known.facts, &terms, now)?;
     Ok(Outlook {
-        plan: plan(&known.facts, &terms, now),
+        plan,
         remaining: remaining(&known.facts, &terms, now),
         retirement: known.retirement,
     })

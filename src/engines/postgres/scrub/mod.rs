@@ -152,6 +152,9 @@ impl Scrub {
         if order.heal && !(found.damage.is_empty() && found.points.affected.is_empty()) {
             self.progress.enter("healing");
             recovered = self.put_right(&mut found, order, now)?;
+            // What was put in the place of something else is not locked yet.
+            let (id, all) = (&self.repository.id, Timestamp::MAX);
+            catalog.forget_retained_before(id, &self.resource, all)?;
         }
         let run = ScrubRun {
             at: now,
