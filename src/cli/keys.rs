@@ -22,6 +22,7 @@ use crate::engines::progress::Progress;
 use crate::error::{Attempt, Error, Kind, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone, clean};
 use crate::model::{ByteSize, SecretRef};
+use crate::repository::Repository;
 use crate::repository::format::{FormatFile, disagreement, read_format};
 use crate::repository::seal::{Identities, Recipients};
 
@@ -197,8 +198,11 @@ fn change(args: &Recipient, change: Change, context: &Context) -> Result<Done> {
         return Err(disagreement(store.as_ref(), &effective, &present));
     }
     let progress = Arc::new(Progress::default());
+    let repository = Repository::open_as_it_is(store.clone(), identities.clone())?;
+    let lease = Some(parts.lease_of(&config, &args.repository, &repository)?);
     let job = KeyChange {
         store,
+        lease,
         identities,
         change,
         clock: parts.clock.clone(),

@@ -7,7 +7,7 @@ use super::Context;
 use super::exit::Done;
 use super::list::local;
 use crate::config::{Config, Resource};
-use crate::daemon::{self, Parts};
+use crate::daemon::{self, Parts, Purpose};
 use crate::engines::postgres::retire::{self, Order, Places};
 use crate::error::Result;
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
@@ -59,8 +59,9 @@ fn open(
     parts: &Parts,
     resource: &Resource,
 ) -> Result<(Repository, Option<Repository>)> {
-    let own = parts.open_repository(config, &resource.repository)?;
-    Ok((own, parts.copies_of(config, resource)?.map(|(_, copies)| copies)))
+    let copies = config.policy_of(resource).copy_to.as_deref();
+    let open = |name: &str| parts.open_for(config, name, Purpose::Write);
+    Ok((open(&resource.repository)?, copies.map(open).transpose()?))
 }
 
 fn order(ordered: Ordered, parts: &Parts) -> Order {

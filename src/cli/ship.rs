@@ -44,7 +44,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let parts = context.parts()?.standing_by(args.stand_by);
     let protected = parts.protected(&config, &args.resource)?;
     let name = &protected.resource.name;
-    let _lock = protected.repository.store.lock(&lock_name(name))?;
+    let _lock = protected.repository.lock(&lock_name(name))?;
     // Asked again under the lock, without which nobody retires it.
     retirement::must_be_in_use(&protected.repository, name)?;
     let cluster = register(&protected, &parts).await?;

@@ -25,8 +25,9 @@ use crate::plan::retention::Role;
 use crate::ports::postgres::Connector;
 use crate::ports::server::Launcher;
 use crate::ports::{Clock, Entropy, Store};
+use crate::repository::lease::{self, Lease};
 use crate::repository::seal::{Identities, Recipients};
-use crate::repository::{Repository, lease, retirement};
+use crate::repository::{Repository, retirement};
 
 use leases::Leases;
 
@@ -110,9 +111,22 @@ impl Parts {
     /// Besides: `Kind::Busy` while another installation writes.
     pub fn open_for(&self, config: &Config, name: &str, purpose: Purpose) -> Result<Repository> {
         let repository = self.open_repository(config, name)?;
-        if purpose == Purpose::Look {
-            return Ok(repository);
+        match purpose {
+            Purpose::Look => Ok(repository),
+            Purpose::Write => {
+                let lease = self.lease_of(config, name, &repository)?;
+                Ok(repository.under(lease))
+            }
         }
+    }
+
+    /// The lease of the repository of that name, taken now or before.
+    pub fn lease_of(
+        &self,
+        config: &Config,
+        name: &str,
+        repository: &Repository,
+    ) -> Result<Arc<Lease>> {
         let installation = self.installation(config)?;
         let resources: Vec<ResourceName> = config
             .resources
@@ -133,9 +147,7 @@ impl Parts {
             resources: &resources,
         };
         let what = || format!("obtain the lease of the repository `{name}`");
-        let taken = || lease::take(&repository, &claimant).attempt(what);
-        let lease = self.leases.obtain(name, taken)?;
-        Ok(repository.under(lease))
+        self.leases.obtain(name, || lease::take(repository, &claimant).attempt(what))
     }
 
     /// What tells this installation from others: drawn once, kept in the state directory.

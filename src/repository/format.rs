@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Attempt, Error, Kind, Result};
-use crate::ports::store::{Put, Replaced, Store};
+use crate::ports::store::{Lock, Put, Replaced, Store};
 use crate::ports::{Clock, Entropy};
 use crate::repository::layout;
 use crate::repository::lease::Lease;
@@ -149,6 +149,18 @@ impl Repository {
     /// The lease under which this process writes, if it was given one.
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_deref()
+    }
+
+    /// Takes the lock `name` among the processes of this installation: the lease keeps the others
+    /// out, so that nobody waits for the locks of a host that is lost.
+    ///
+    /// # Errors
+    /// `Kind::Busy` while another process holds it.
+    pub fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {
+        match self.lease() {
+            Some(lease) => self.store.lock(&format!("{}/{name}", lease.installation())),
+            None => self.store.lock(name),
+        }
     }
 
     /// Refuses to go on once another installation took over. No request is made, and a store that

@@ -232,6 +232,11 @@ fn deposed(host: &str) -> Error {
 }
 
 impl Lease {
+    /// The one that this process belongs to.
+    pub fn installation(&self) -> &str {
+        &self.installation
+    }
+
     /// What commits of now are marked with.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)

@@ -19,7 +19,7 @@ use fenice::repository::vault::WriteSettings;
 use fenice::repository::vault::restore::RestoreSettings;
 
 use super::world::{At, SEGMENT_BYTES, World, after, cluster_facts, copy, resource};
-use crate::vault::faults::{Fault, FaultyStore, Stage};
+use crate::vault::faults::{self, Fault, FaultyStore, Stage};
 use crate::vault::model;
 
 const SNAPSHOTS: usize = 3;
@@ -55,7 +55,7 @@ fn every_call_fails(failing: Failing, fault: Fault, step: usize) {
     let stages = [Stage::with(&world.base), Stage::with(&there.base)];
     let [from, to]: [Arc<dyn Store>; 2] = [stages[0].clone(), stages[1].clone()];
     let (from, to) = (world.repository(&from), there.repository(&to));
-    for at in (1..1_000).step_by(step) {
+    for at in (1..1_000).step_by(faults::step(step)) {
         let stores = [copy(world.base.as_ref()), copy(there.base.as_ref())];
         let number = usize::from(failing == Failing::Copies);
         let faulty = Arc::new(FaultyStore::new(&stores[number], fault, at));

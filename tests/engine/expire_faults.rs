@@ -12,7 +12,7 @@ use fenice::repository::Repository;
 use fenice::repository::vault::WriteSettings;
 
 use super::world::{At, SEGMENT_BYTES, World, after, cluster_facts, copy, resource};
-use crate::vault::faults::{Fault, FaultyStore, Stage};
+use crate::vault::faults::{self, Fault, FaultyStore, Stage};
 
 /// Day 47 on: the window begins on day 12.
 pub fn expiry(repository: &Repository, hours: u64) -> Expiry {
@@ -33,7 +33,7 @@ fn every_call_fails(fault: Fault, step: usize) {
     let stage = Stage::with(&world.base);
     let staged: Arc<dyn Store> = stage.clone();
     let repository = world.repository(&staged);
-    for at in (1..400).step_by(step) {
+    for at in (1..400).step_by(faults::step(step)) {
         let store = copy(world.base.as_ref());
         let faulty = Arc::new(FaultyStore::new(&store, fault, at));
         let through: Arc<dyn Store> = faulty.clone();

@@ -57,6 +57,7 @@ impl Key {
 
 fn run(store: &Arc<dyn Store>, by: &Key, change: Change) -> Result<Changed> {
     let job = KeyChange {
+        lease: None,
         store: store.clone(),
         identities: by.identities.clone(),
         change,

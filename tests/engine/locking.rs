@@ -337,6 +337,7 @@ fn who_is_shut_out_keeps_what_is_locked_and_that_is_told() {
     let before = sealed();
     let (_, recipient) = Identities::generate();
     let change = KeyChange {
+        lease: None,
         store: months.world.base.clone(),
         identities: Identities::parse(&months.world.identity).unwrap(),
         change: Change::Add(recipient),

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::expire_faults::expiry;
 use super::world::{World, after, cluster_facts, copy, resource};
-use crate::vault::faults::{Fault, FaultyStore, Stage};
+use crate::vault::faults::{self, Fault, FaultyStore, Stage};
 
 /// Hours after day 47 at which the last snapshot, of day 12, is beyond the horizon of 42 days.
 const OVER: u64 = 8 * 24;
@@ -253,7 +253,7 @@ fn every_call_fails(fault: Fault, step: usize) {
     let repository = world.repository(&staged);
     store_everything_else(&repository);
     let id = retire(&repository, None).unwrap();
-    for at in (1..800).step_by(step) {
+    for at in (1..800).step_by(faults::step(step)) {
         let store = copy(world.base.as_ref());
         let faulty = Arc::new(FaultyStore::new(&store, fault, at));
         let through: Arc<dyn Store> = faulty.clone();

@@ -38,6 +38,8 @@ struct State {
     now: Duration,
     seats: [Seat; SEATS],
     let_through: [Option<Fate>; SEATS],
+    /// Whether the call that waits is one at which a pause matters most.
+    delicate: [bool; SEATS],
     paused_until: [Duration; SEATS],
     cut_off_until: [Duration; SEATS],
 }
@@ -65,6 +67,7 @@ impl Turnstile {
             now: Duration::ZERO,
             seats: [Seat::Running; SEATS],
             let_through: [None; SEATS],
+            delicate: [false; SEATS],
             paused_until: [Duration::ZERO; SEATS],
             cut_off_until: [Duration::ZERO; SEATS],
         };
@@ -123,6 +126,11 @@ impl Turnstile {
     fn intervenes(&self, state: &mut State, at: usize, dice: &mut Dice) -> bool {
         let seconds =
             |dice: &mut Dice, most: usize| Duration::from_secs(1 + dice.below(most) as u64);
+        // Once before each of these: whoever pauses is let through when he comes to.
+        if std::mem::take(&mut state.delicate[at]) && dice.below(4) == 0 {
+            state.paused_until[at] = state.now + seconds(dice, 150);
+            return true;
+        }
         match dice.below(1_000) {
             // Stopped for a while: too short to lose anything, or long enough, or half a day.
             0..=5 => state.paused_until[at] = state.now + seconds(dice, 25),
@@ -135,9 +143,10 @@ impl Turnstile {
     }
 
     /// Waits for the turn of a seat.
-    fn wait(&self, at: usize, how: Seat) -> Fate {
+    fn wait(&self, at: usize, how: Seat, delicate: bool) -> Fate {
         let mut state = self.state.lock().unwrap();
         state.seats[at] = how;
+        state.delicate[at] = delicate;
         self.moved.notify_all();
         loop {
             if let Some(fate) = state.let_through[at].take() {
@@ -150,7 +159,7 @@ impl Turnstile {
 
     pub fn sleep(&self, at: usize, pause: Duration) {
         let until = self.monotonic() + pause;
-        self.wait(at, Seat::Asleep(until));
+        self.wait(at, Seat::Asleep(until), false);
     }
 
     pub fn leave(&self, at: usize) {
@@ -190,9 +199,9 @@ impl SeatStore {
         *self.lease.lock().unwrap() = lease.map(|lease| (lease, now));
     }
 
-    fn call<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn call<T>(&self, delicate: bool, run: impl FnOnce() -> Result<T>) -> Result<T> {
         self.renew_if_due();
-        match self.turnstile.wait(self.seat, Seat::AtGate) {
+        match self.turnstile.wait(self.seat, Seat::AtGate, delicate) {
             Fate::Done => run(),
             Fate::Lost => Err(lost()),
             Fate::DoneButLost => run().and_then(|_| Err(lost())),
@@ -233,28 +242,32 @@ impl Store for SeatStore {
         // names random: when exactly they come matters to nobody.
         match key.contains("/data/") {
             true => self.inner.put_new(key, body),
-            false => self.call(|| self.inner.put_new(key, body)),
+            // What commits, what makes and what changes an index.
+            false => {
+                let delicate = ["snapshots/", "index/"].iter().any(|part| key.contains(part));
+                self.call(delicate, || self.inner.put_new(key, body))
+            }
         }
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        self.call(|| self.inner.get(key))
+        self.call(false, || self.inner.get(key))
     }
 
     fn read_range(&self, key: &str, offset: u64, into: &mut [u8]) -> Result<()> {
-        self.call(|| self.inner.read_range(key, offset, into))
+        self.call(false, || self.inner.read_range(key, offset, into))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.call(|| self.inner.list(prefix))
+        self.call(false, || self.inner.list(prefix))
     }
 
     fn replace(&self, key: &str, change: Change<'_>) -> Result<Replaced> {
-        self.call(|| self.inner.replace(key, change))
+        self.call(false, || self.inner.replace(key, change))
     }
 
     fn remove(&self, key: &str) -> Result<()> {
-        self.call(|| self.inner.remove(key))
+        self.call(true, || self.inner.remove(key))
     }
 
     fn lock(&self, _name: &str) -> Result<Box<dyn Lock>> {

@@ -24,6 +24,11 @@ pub enum Fault {
     Panic,
 }
 
+/// Of long runs of calls only each `usual`th fails, unless `FENICE_TEST_EVERY_CALL` is set.
+pub fn step(usual: usize) -> usize {
+    if std::env::var_os("FENICE_TEST_EVERY_CALL").is_some() { 1 } else { usual }
+}
+
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     fault: Fault,

@@ -16,7 +16,7 @@ use fenice::repository::vault::prune::{Guard, Pruned, Pruning};
 use fenice::repository::vault::{BlobType, Id, NodeKind, Vault, WriteSettings};
 use jiff::Timestamp;
 
-use super::faults::{Fault, FaultyStore, Stage};
+use super::faults::{self, Fault, FaultyStore, Stage};
 use super::model::{self, Model, PREFIX, Random};
 use super::restic::Folder;
 
@@ -300,7 +300,7 @@ fn every_call_fails(fault: Fault, step: usize) {
     let stage = Stage::with(&base);
     let staged: Arc<dyn Store> = stage.clone();
     let vault = model::open(&staged);
-    for at in (1..400).step_by(step) {
+    for at in (1..400).step_by(faults::step(step)) {
         let store = copy(base.as_ref());
         let faulty = Arc::new(FaultyStore::new(&store, fault, at));
         let through: Arc<dyn Store> = faulty.clone();

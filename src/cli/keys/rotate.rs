@@ -7,7 +7,7 @@ use super::super::Context;
 use super::super::exit::Done;
 use super::super::list::local;
 use crate::config::{Config, Resource};
-use crate::daemon;
+use crate::daemon::{self, Purpose};
 use crate::engines::keys::{OldEpoch, Rotated, rotate};
 use crate::error::{Attempt, Error, Result};
 use crate::model::{ByteSize, ResourceName};
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     let parts = context.parts()?;
     let resource = daemon::resource_of(&config, &args.resource)?;
     let place = place(&config, resource, args.repository.as_deref())?;
-    let repository = parts.open_repository(&config, place.repository)?;
+    let repository = parts.open_for(&config, place.repository, Purpose::Write)?;
     let rotated = rotate(&repository, place.resource, parts.entropy.as_ref())
         .attempt(|| format!("rotate the key of {} in `{}`", place.resource, place.repository))?;
     let zone = &config.daemon.timezone;

@@ -20,6 +20,7 @@ use crate::ports::{Clock, Store};
 use crate::repository::Repository;
 use crate::repository::format::{change_format, read_format};
 use crate::repository::layout;
+use crate::repository::lease::Lease;
 use crate::repository::reseal::{Resealed, reseal};
 use crate::repository::seal::{Identities, Recipients};
 
@@ -90,6 +91,8 @@ impl Change {
 /// What changing the recipients of one repository works with.
 pub struct KeyChange {
     pub store: Arc<dyn Store>,
+    /// Under which the other writers are kept out, if there is one.
+    pub lease: Option<Arc<Lease>>,
     /// They open what is there, and what it becomes.
     pub identities: Identities,
     pub change: Change,
@@ -169,6 +172,10 @@ impl KeyChange {
         let resources: BTreeSet<ResourceName> =
             listed.iter().filter_map(|entry| layout::resource_of(&entry.key)).collect();
         let repository = Repository::open_as_it_is(self.store.clone(), self.identities.clone())?;
+        let repository = match &self.lease {
+            Some(lease) => repository.under(lease.clone()),
+            None => repository,
+        };
         resources.iter().map(|resource| vaults::lock(&repository, resource)).collect()
     }
 

@@ -35,7 +35,7 @@ pub struct Order {
 /// `Busy` while anybody ships its log, takes a snapshot, copies or removes: whatever is stored
 /// after the order would outlive it. Of kind `Usage` if it is retired everywhere already.
 pub fn retire(places: &Places<'_>, resource: &ResourceName, order: &Order) -> Result<Retirement> {
-    let _log = places.own.store.lock(&lock_name(resource)).map_err(|error| match error.kind() {
+    let _log = places.own.lock(&lock_name(resource)).map_err(|error| match error.kind() {
         Kind::Busy => error.hint(format!(
             "Its log is being shipped. End that first: `systemctl disable --now \
              fenice-ship@{resource}.service`."

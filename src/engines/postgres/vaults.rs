@@ -167,7 +167,7 @@ pub fn forget_dead_writers(repository: &Repository, resource: &ResourceName) -> 
 }
 
 fn fence(repository: &Repository, resource: &ResourceName) -> Result<Fence> {
-    let lock = repository.store.lock(&format!("postgres/{resource}/vault"))?;
+    let lock = repository.lock(&format!("postgres/{resource}/vault"))?;
     Ok(Fence { lock, repository: repository.clone() })
 }
 

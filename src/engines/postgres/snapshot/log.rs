@@ -93,7 +93,7 @@ impl LogKeeper {
     }
 
     async fn ship_until(&self, to: Lsn, deadline: Instant) -> Result<()> {
-        let _lock = self.repository.store.lock(&lock_name(&self.source.resource))?;
+        let _lock = self.repository.lock(&lock_name(&self.source.resource))?;
         let registered = {
             let (repository, resource) = (self.repository.clone(), self.source.resource.clone());
             blocking(move || cluster::registered(&repository, &resource)).await?
