@@ -5,10 +5,10 @@ CARGO ?= cargo
 # Where scripts/install puts cargo-deny, if it is not installed already.
 export PATH := $(PATH):$(CURDIR)/target/tools
 
-.PHONY: help demo test bench lint
+.PHONY: help demo test bench bench-s3 lint
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/' | expand -t 14
 
 demo: ## backs up, breaks and recovers a throw-away PostgreSQL, end to end
 	@scripts/install demo
@@ -23,7 +23,12 @@ test: ## every test, against real servers of PostgreSQL 15, 17 and 18 and of S3
 
 bench: ## speed of snapshots and restores, on this machine
 	@scripts/install test
-	$(CARGO) bench --locked --bench '*'
+	$(CARGO) bench --locked --no-fail-fast --bench '*'
+
+bench-s3: ## of these only what concerns a repository in a bucket
+	@scripts/install test
+	$(CARGO) bench --locked --bench objects
+	$(CARGO) bench --locked --bench postgres -- bucket
 
 lint: ## format, clippy without warnings, licences and origins of dependencies
 	@scripts/install lint

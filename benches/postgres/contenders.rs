@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cluster::{Cluster, as_server, own_dir};
-use super::measure;
+use super::s3::Bucket;
+use super::{measure, program};
 
 pub const RESOURCE: &str = "registro";
+/// The same cluster where its repository lies in a bucket.
+pub const IN_BUCKET: &str = "archivio";
 const STANZA: &str = "bench";
 
 /// Fenice with a repository of its own.
@@ -20,32 +23,37 @@ pub struct Fenice {
 impl Fenice {
     /// A fresh repository in `dir`, and the cluster prepared for it.
     pub fn fresh(dir: &Path, cluster: &Cluster) -> Fenice {
+        let repository = format!("path = \"{}/repository\"\n", dir.display());
+        Fenice::with(dir, cluster, RESOURCE, &repository)
+    }
+
+    /// The same with the repository in an empty bucket; everything else lies in `dir`.
+    pub fn in_bucket(dir: &Path, cluster: &Cluster, bucket: &Bucket) -> Fenice {
+        Fenice::with(dir, cluster, IN_BUCKET, &bucket.configuration())
+    }
+
+    fn with(dir: &Path, cluster: &Cluster, name: &str, repository: &str) -> Fenice {
         let _ = fs::remove_dir_all(dir);
         fs::create_dir_all(dir).expect("make a directory");
         let (at, conninfo, data) = (dir.display(), cluster.conninfo(), cluster.data_dir());
         let config = format!(
-            "[daemon]\nstate_dir = \"{at}/state\"\n[repository.main]\npath = \"{at}/repository\"\n\
+            "[daemon]\nstate_dir = \"{at}/state\"\n[repository.main]\n{repository}\
              identity = {{ file = \"{at}/identity.age\" }}\n[policy.standard]\n\
              ship_every = \"10s\"\nheartbeat_every = \"10s\"\ncompression_level = 3\n\
-             [[resource]]\nname = \"{RESOURCE}\"\nkind = \"postgres\"\nrepository = \"main\"\n\
+             [[resource]]\nname = \"{name}\"\nkind = \"postgres\"\nrepository = \"main\"\n\
              policy = \"standard\"\nworkers = 2\nconnection = \"{conninfo}\"\ndata_dir = \"{}\"\n",
             data.display()
         );
         fs::write(dir.join("fenice.toml"), config).expect("write a configuration");
         let fenice = Fenice { dir: dir.to_owned() };
         fenice.run(&["init"]);
-        fenice.run(&["prepare", RESOURCE, "--new-heartbeats"]);
-        fenice.run(&["ship", RESOURCE, "--once"]);
+        fenice.run(&["prepare", name, "--new-heartbeats"]);
+        fenice.run(&["ship", name, "--once"]);
         fenice
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let program = std::env::var("FENICE_BENCH_PROGRAM");
-        let built = env!("CARGO_BIN_EXE_fenice").to_owned();
-        let mut command = Command::new(program.unwrap_or(built));
-        command.env_clear().env("FENICE_CONFIG", self.config()).current_dir("/");
-        command.args(arguments);
-        command
+        program::fenice(&self.config(), arguments)
     }
 
     pub fn config(&self) -> PathBuf {

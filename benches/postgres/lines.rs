@@ -1,5 +1,7 @@
 //! The lines of the table. Contenders run in turn, A B A B, each from a cold cache.
 
+mod bucket; // those of a repository in a bucket
+
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -46,20 +48,22 @@ pub fn measure_all(settings: &Settings) -> bool {
     println!("  {:.2} GB of data; caches dropped: {}", bytes as f64 / 1e9, measure::drop_caches());
     let report = Report::default();
     let mut bench = Bench { settings, cluster, report, bytes, peak_snapshot: 0 };
-    let wants = |line| settings.wants(line);
-    if wants("snapshot") || wants("restore") {
+    if settings.wants("snapshot") || settings.wants("restore") {
         let (fenice, backrest) = bench.full_snapshots();
-        if wants("snapshot") {
+        if settings.wants("snapshot") {
             bench.second_snapshots(&fenice, &backrest);
         }
-        if wants("restore") {
+        if settings.wants("restore") {
             bench.restores(&fenice, &backrest);
         }
     }
-    if wants("fetch") {
+    if settings.wants("bucket") {
+        bench.bucket_lines();
+    }
+    if settings.wants("fetch") {
         bench.fetches();
     }
-    if wants("ship") {
+    if settings.wants("ship") {
         bench.shipping();
     }
     let Bench { report, cluster, .. } = bench;

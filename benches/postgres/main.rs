@@ -9,8 +9,12 @@ mod contenders; // fenice and pgbackrest
 mod lines; // one function a line of the table
 mod measure; // wall clock, processor time, memory
 mod plain_write; // the same bytes without any work
+#[path = "../program.rs"]
+mod program; // fenice's binary
 mod report; // the table
 mod rows; // what the cluster is filled with
+#[path = "../s3.rs"]
+mod s3; // an S3 server with a bucket
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

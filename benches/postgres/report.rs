@@ -25,6 +25,15 @@ impl Report {
         self.add(line, &format!("at least {at_least} times"), measured, ratio >= at_least);
     }
 
+    /// What share of the folder's speed a bucket reaches, 1 being all of it.
+    pub fn share(&mut self, line: &str, at_least: f64, bucket: &[Taken], folder: &[Taken]) {
+        let share = times(folder, bucket);
+        let both = against(bucket, "the folder's", folder);
+        let measured = format!("{:.0} % ({both})", share * 100.0);
+        let required = format!("at least {:.0} % of the folder's speed", at_least * 100.0);
+        self.add(line, &required, measured, share >= at_least);
+    }
+
     /// The table in Markdown; true if every line is met.
     pub fn print(&self) -> bool {
         println!("\n| line | required | measured | verdict |\n|---|---|---|---|");
@@ -43,11 +52,15 @@ pub fn times(longer: &[Taken], shorter: &[Taken]) -> f64 {
 
 /// `8.1 s against 12.3 s`, medians.
 pub fn pair(ours: &[Taken], theirs: &[Taken]) -> String {
+    against(ours, "theirs", theirs)
+}
+
+fn against(ours: &[Taken], whose: &str, theirs: &[Taken]) -> String {
     let times = |all: &[Taken]| {
         let cpu = median(all.iter().map(|taken| taken.cpu_seconds));
         format!("{:.2} s, {cpu:.2} s of processors", wall(all))
     };
-    format!("{}; theirs {}", times(ours), times(theirs))
+    format!("{}; {whose} {}", times(ours), times(theirs))
 }
 
 /// Median of the wall clock, in seconds.

@@ -1,9 +1,16 @@
-//! Reading all that a listing names, while retention removes some of it.
+//! Reading all that a listing names: several objects at once, while retention removes some.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
-use crate::error::Result;
+use crate::error::{Error, Result, Retry};
 use crate::ports::store::Entry;
+
+/// So many objects are read at once at most: a store across a network answers side by side what
+/// takes a round trip each.
+const READERS: usize = 8;
 
 /// So many listings are read at most: retention that is at work at each of them is no usual day.
 const ROUNDS: usize = 3;
@@ -43,4 +50,134 @@ pub fn read_listed<L: Listed, T>(
         listed = again;
     }
     read(&listed)
+}
+
+/// Reads each of `wanted` once, with several threads. What was read comes in the order of `wanted`.
+///
+/// # Errors
+/// One that tells every failure. After a failure that may pass, such as a store that cannot be
+/// reached, nothing more is begun: each of the others would wait as long for the same.
+pub fn read_each<W: Sync, T: Send>(
+    wanted: &[W],
+    read: impl Fn(&W) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let (next, in_vain) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        let mut ended = Vec::new();
+        while !in_vain.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = wanted.get(number) else { break };
+            let result = read(one);
+            if result.as_ref().is_err_and(|error| error.retry() == Retry::Later) {
+                in_vain.store(true, Ordering::Relaxed);
+            }
+            ended.push((number, result));
+        }
+        ended
+    };
+    let mut ended = match wanted.len() {
+        0 | 1 => work(),
+        several => thread::scope(|scope| {
+            let threads: Vec<_> = (0..READERS.min(several)).map(|_| scope.spawn(work)).collect();
+            let join = threads.into_iter().map(|thread| thread.join());
+            join.flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        }),
+    };
+    ended.sort_by_key(|(number, _)| *number);
+    let (mut read, mut failures) = (Vec::with_capacity(ended.len()), Vec::new());
+    for (_, result) in ended {
+        match result {
+            Ok(one) => read.push(one),
+            Err(error) => failures.push(error),
+        }
+    }
+    together(failures).map_or(Ok(read), Err)
+}
+
+/// One error that tells of all; a single one stays as it is.
+fn together(failures: Vec<Error>) -> Option<Error> {
+    let told: Vec<String> = failures.iter().map(Error::chain).collect();
+    let all_may_pass = failures.iter().all(|error| error.retry() == Retry::Later);
+    let first = failures.into_iter().next()?;
+    if told.len() == 1 {
+        return Some(first);
+    }
+    let what = format!("{} objects cannot be read", told.len());
+    let mut error = Error::new(first.kind(), what).because(told.join("; "));
+    if let Some(hint) = first.hint_text() {
+        error = error.hint(hint);
+    }
+    Some(if all_may_pass { error.later() } else { error })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn everything_is_read_once_and_comes_in_order() {
+        for count in [0, 1, 2, READERS, 100] {
+            let wanted: Vec<usize> = (0..count).collect();
+            let calls = AtomicUsize::new(0);
+            let read = read_each(&wanted, |one| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Ok(one * 2)
+            });
+            assert_eq!(read.unwrap(), (0..count).map(|one| one * 2).collect::<Vec<_>>());
+            assert_eq!(calls.into_inner(), count);
+        }
+    }
+
+    #[test]
+    fn as_many_are_read_at_once_as_there_are_readers_and_no_more() {
+        let wanted = [(); 5 * READERS];
+        let (inside, all_in) = (Mutex::new((0, 0)), Condvar::new());
+        let read = read_each(&wanted, |()| {
+            let mut counts = inside.lock().unwrap();
+            counts.0 += 1;
+            counts.1 = counts.0.max(counts.1);
+            all_in.notify_all();
+            // Everybody waits for the others, once; in vain only if they never come.
+            let patience = Duration::from_secs(60);
+            let some_lack = |counts: &mut (usize, usize)| counts.1 < READERS;
+            let (mut counts, waited) =
+                all_in.wait_timeout_while(counts, patience, some_lack).unwrap();
+            counts.0 -= 1;
+            assert!(!waited.timed_out(), "only {} at once", counts.1);
+            Ok(())
+        });
+        assert_eq!(read.unwrap().len(), wanted.len());
+        assert_eq!(inside.into_inner().unwrap(), (0, READERS));
+    }
+
+    #[test]
+    fn every_failure_is_told_and_a_single_one_stays_as_it_is() {
+        let damaged = |one: &u32| Error::failed(format!("{one} is damaged")).hint("Take a copy.");
+        let wanted: Vec<u32> = (0..40).collect();
+        let three = [3, 17, 39];
+        let read = |one: &u32| if three.contains(one) { Err(damaged(one)) } else { Ok(*one) };
+        let error = read_each(&wanted, read).unwrap_err();
+        assert_eq!(
+            error.chain(),
+            "3 objects cannot be read: 3 is damaged; 17 is damaged; 39 is damaged"
+        );
+        assert_eq!((error.hint_text(), error.retry()), (Some("Take a copy."), Retry::Never));
+        let error = read_each(&wanted[..10], read).unwrap_err();
+        assert_eq!(error.chain(), "3 is damaged");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_reached_is_not_asked_for_all_the_rest() {
+        let wanted = [(); 1_000];
+        let calls = AtomicUsize::new(0);
+        let read = read_each(&wanted, |()| -> Result<()> {
+            calls.fetch_add(1, Ordering::Relaxed);
+            Err(Error::failed("nobody answers").later())
+        });
+        assert_eq!(read.unwrap_err().retry(), Retry::Later);
+        assert!((1..=READERS).contains(&calls.into_inner()));
+    }
 }

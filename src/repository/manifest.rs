@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::{Lsn, ResourceName, SegmentSize, SystemId, Timeline};
-use crate::ports::store::Put;
+use crate::ports::store::{Entry, Put};
 use crate::repository::format::Repository;
-use crate::repository::listing::read_listed;
+use crate::repository::listing::{read_each, read_listed};
 use crate::repository::{generation, layout};
 
 /// No manifest is larger; also the bound on what a damaged one may unfold to.
@@ -60,11 +60,15 @@ pub fn decode<T: DeserializeOwned>(repository: &Repository, key: &str, sealed: &
 
 /// Reads every manifest below `prefix`, by key. One that cannot be read is an error: an unread
 /// manifest must never count as absent. One that retention removes meanwhile is left out.
-pub fn read_all<T: DeserializeOwned>(repository: &Repository, prefix: &str) -> Result<Vec<T>> {
+pub fn read_all<T: DeserializeOwned + Send>(
+    repository: &Repository,
+    prefix: &str,
+) -> Result<Vec<T>> {
     let list = || repository.store.list(prefix);
     read_listed(list, |entries| {
         let manifests = entries.iter().filter(|entry| entry.key.ends_with(".json.age"));
-        manifests.map(|entry| read(repository, &entry.key)).collect()
+        let manifests: Vec<&Entry> = manifests.collect();
+        read_each(&manifests, |entry| read(repository, &entry.key))
     })
 }
 

@@ -152,11 +152,11 @@ fn a_reader_that_begins_meanwhile_goes_on_undisturbed() {
     world.check(&repository);
 }
 
-/// The store, with a manifest removed when the second one is about to be read.
+/// The store, with a manifest removed when it is about to be read, and was listed long ago.
 fn removing(id: &str, store: &Arc<dyn Store>) -> Arc<dyn Store> {
     let (inner, key) = (store.clone(), layout::snapshot(&resource(), id));
-    let below = layout::snapshots(&resource());
-    Meanwhile::before(2, Call::Get, &below, store, move || inner.remove(&key).unwrap())
+    let removed = key.clone();
+    Meanwhile::before(1, Call::Get, &key, store, move || inner.remove(&removed).unwrap())
 }
 
 #[test]

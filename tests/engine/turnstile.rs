@@ -176,6 +176,9 @@ pub struct SeatStore {
     pub seat: usize,
     pub lease: Mutex<Option<(Arc<Lease>, Duration)>>,
     renews: AtomicBool,
+    /// One call at a time: manifests are read by several threads. Which of them comes first nobody
+    /// decides; what is read is the same.
+    one_by_one: Mutex<()>,
 }
 
 struct KeepsNobodyOut;
@@ -190,6 +193,7 @@ impl SeatStore {
             seat,
             lease: Mutex::new(None),
             renews: AtomicBool::new(false),
+            one_by_one: Mutex::new(()),
         }
     }
 
@@ -201,6 +205,7 @@ impl SeatStore {
 
     fn call<T>(&self, delicate: bool, run: impl FnOnce() -> Result<T>) -> Result<T> {
         self.renew_if_due();
+        let _turn = self.one_by_one.lock().unwrap();
         match self.turnstile.wait(self.seat, Seat::AtGate, delicate) {
             Fate::Done => run(),
             Fate::Lost => Err(lost()),

@@ -1,14 +1,9 @@
 //! A real S3 server (SeaweedFS), one for the whole test run, and buckets in it.
 
-use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use fenice::adapters::s3::{self, S3Store};
 use fenice::error::Result;
@@ -17,18 +12,14 @@ use fenice::model::{BucketPlace, Checksums, LockMode};
 use super::gateway::Gateway;
 use super::proxy::Proxy;
 use super::scratch::Scratch;
-use super::servers::s3_server;
-use super::wait::wait_for;
-
-pub(super) const ACCESS_KEY: &str = "fenice-test";
-pub(super) const SECRET_KEY: &str = "only-for-tests";
+use super::seaweed::{self, Seaweed, block_on, credentials};
 
 /// The server; it ends with the test run (its directory's guard).
 #[derive(Debug)]
 struct Server {
-    scratch: Scratch,
+    _scratch: Scratch,
+    _server: Seaweed,
     port: u16,
-    _child: Child,
 }
 
 /// An empty bucket of its own.
@@ -154,85 +145,15 @@ impl Bucket {
     }
 
     fn client(&self) -> Client {
-        let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test");
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(format!("http://127.0.0.1:{}", self.port))
-            .force_path_style(true)
-            .credentials_provider(credentials);
-        Client::from_conf(config.build())
+        seaweed::client(self.port)
     }
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(work)
-}
-
-/// As the lines of a credentials file.
-pub fn credentials() -> String {
-    format!("aws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")
 }
 
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(start)
-}
-
-/// Ports that are free are found by asking; another may take one before the server does.
-fn start() -> Server {
-    for _ in 0..5 {
+    SERVER.get_or_init(|| {
         let scratch = Scratch::new();
-        let (child, port, log) = launch(scratch.path());
-        let mut server = Server { scratch, port, _child: child };
-        let mut ended = false;
-        wait_for("an S3 server", || {
-            ended = server._child.try_wait().expect("look at the S3 server").is_some();
-            ended || answers(port, &log)
-        });
-        if !ended {
-            return server;
-        }
-    }
-    panic!("no S3 server came up");
-}
-
-fn launch(dir: &Path) -> (Child, u16, PathBuf) {
-    let ports: Vec<TcpListener> =
-        (0..8).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("bind a port")).collect();
-    let ports: Vec<u16> =
-        ports.iter().map(|port| port.local_addr().expect("an address").port()).collect();
-    let identities = format!(
-        r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{ACCESS_KEY}",
-        "secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
-    );
-    fs::write(dir.join("s3.json"), identities).expect("write the identities");
-    fs::create_dir(dir.join("data")).expect("make a directory");
-    let log = dir.join("log");
-    let mut weed = Command::new(s3_server());
-    // Telemetry is on by default, and so are listeners on every address.
-    weed.args(["server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]);
-    weed.args([
-        "-master.telemetry=false",
-        "-s3.config=s3.json",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-    ]);
-    weed.args(["-master.volumeSizeLimitMB=1024", "-volume.max=5000", "-s3.iam=false"]);
-    let names = ["master", "volume", "filer", "s3"];
-    for (number, name) in names.iter().enumerate() {
-        weed.arg(format!("-{name}.port={}", ports[2 * number]));
-        weed.arg(format!("-{name}.port.grpc={}", ports[2 * number + 1]));
-    }
-    let output = File::create(&log).expect("make a log");
-    weed.current_dir(dir).env("HOME", dir).stdin(Stdio::null());
-    weed.stdout(output.try_clone().expect("a log")).stderr(output);
-    (weed.spawn().expect("start weed"), ports[6], log)
-}
-
-/// It listens early, and is ready when its log says so.
-fn answers(port: u16, log: &Path) -> bool {
-    let ready = fs::read_to_string(log).unwrap_or_default().contains("Start Seaweed S3 API Server");
-    ready && TcpStream::connect(("127.0.0.1", port)).is_ok()
+        let server = Seaweed::start(scratch.path());
+        Server { port: server.port, _server: server, _scratch: scratch }
+    })
 }

@@ -10,10 +10,11 @@ use fenice::adapters::folder::FolderStore;
 use fenice::ports::Store;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::bucket::{ACCESS_KEY, Bucket, SECRET_KEY, credentials};
+use super::bucket::Bucket;
 use super::command::run;
 use super::proxy::{Fault, Proxy};
 use super::scratch::write_private;
+use super::seaweed::{ACCESS_KEY, SECRET_KEY, credentials};
 
 const PREFIX: &str = "registro/main";
 

@@ -4,7 +4,7 @@
 //! dropped, also by a panic. Every wait is bounded and a failure shows the server's log.
 #![allow(dead_code, unused_imports, reason = "a tool box: no single test uses all of it")]
 
-mod bucket; // an S3 server
+mod bucket; // buckets of an S3 server
 mod builder; // what a cluster shall be
 mod certificates; // a CA and a server certificate, by openssl
 mod clock; // a date of the test's own, for servers too
@@ -18,6 +18,7 @@ mod processes; // who still runs
 pub mod proxy; // a network that misbehaves
 mod psql; // SQL, pgbench, connection strings
 mod scratch; // directories that vanish
+mod seaweed; // an S3 server
 mod servers; // which versions there are, and who runs them
 mod textbooks; // real data
 mod wait; // bounded polls

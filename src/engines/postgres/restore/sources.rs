@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::error::{Attempt, Result};
 use crate::model::ResourceName;
 use crate::ports::store::Entry;
-use crate::repository::listing::Listed;
+use crate::repository::listing::{Listed, read_each};
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::{Repository, generation, layout};
 
@@ -87,9 +87,13 @@ impl Sources {
         for entry in listing.copies.iter().filter(|entry| entry.key.starts_with(&prefix)) {
             keys.entry(&entry.key).or_default().1 = true;
         }
+        let keys: Vec<(&str, (bool, bool))> = keys.into_iter().collect();
+        let read = read_each(&keys, |(key, (in_first, in_copies))| {
+            self.snapshot(key, *in_first, *in_copies)
+        })?;
         let mut found = Vec::new();
-        for (key, (in_first, in_copies)) in keys {
-            match self.snapshot(key, in_first, in_copies)? {
+        for ((key, _), read) in keys.into_iter().zip(read) {
+            match read {
                 Ok(snapshot) => found.push(snapshot),
                 Err(error) => unread.push(Unread { key: key.to_owned(), because: error.chain() }),
             }
