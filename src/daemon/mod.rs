@@ -3,6 +3,8 @@
 
 mod jobs;
 mod leases;
+pub mod rebuild;
+pub mod takeover;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,9 +112,19 @@ impl Parts {
     /// Besides: `Kind::Busy` while another installation writes.
     pub fn open_for(&self, config: &Config, name: &str, purpose: Purpose) -> Result<Repository> {
         let repository = self.open_repository(config, name)?;
-        if purpose == Purpose::Look {
-            return Ok(repository);
+        match purpose {
+            Purpose::Look => Ok(repository),
+            Purpose::Write => self.take_lease(config, name, repository),
         }
+    }
+
+    /// What is open, to be written to.
+    fn take_lease(
+        &self,
+        config: &Config,
+        name: &str,
+        repository: Repository,
+    ) -> Result<Repository> {
         let installation = self.installation(config)?;
         let resources: Vec<ResourceName> = config
             .resources
@@ -176,6 +188,16 @@ impl Parts {
         let resource = resource_of(config, name)?;
         let repository = self.open_for(config, &resource.repository, Purpose::Write)?;
         retirement::must_be_in_use(&repository, &resource.name)?;
+        self.protected_in(config, resource, repository)
+    }
+
+    /// The same in its repository, which is open.
+    fn protected_in<'c>(
+        &self,
+        config: &'c Config,
+        resource: &'c Resource,
+        repository: Repository,
+    ) -> Result<Protected<'c>> {
         Ok(Protected {
             resource,
             policy: config.policy_of(resource),
