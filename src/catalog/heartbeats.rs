@@ -96,6 +96,35 @@ impl Catalog {
         Ok(())
     }
 
+    /// Notes how far the log was found to be stored, as of `noted_at`. What a shipper noted since
+    /// then stays, and so does its complaint.
+    pub fn note_found(
+        &self,
+        resource: &ResourceName,
+        system_id: SystemId,
+        found: &Shipping,
+    ) -> Result<()> {
+        self.lock()
+            .execute(
+                "insert into shipping values (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 on conflict (resource, system_id) do update set timeline = excluded.timeline, \
+                 stored_until = excluded.stored_until, complete_at_us = excluded.complete_at_us, \
+                 noted_at_us = excluded.noted_at_us \
+                 where shipping.noted_at_us < excluded.noted_at_us",
+                params![
+                    resource.as_str(),
+                    system_id.to_string(),
+                    found.timeline.0,
+                    found.stored_until.0 as i64,
+                    found.complete_at.map(Timestamp::as_microsecond),
+                    found.noted_at.as_microsecond(),
+                    found.trouble,
+                ],
+            )
+            .attempt(|| format!("note how far the log of {resource} is stored"))?;
+        Ok(())
+    }
+
     /// What the last shipper noted.
     pub fn shipping(&self, resource: &ResourceName, id: SystemId) -> Result<Option<Shipping>> {
         let what = || format!("look up the shipping of {resource}");
@@ -155,5 +184,28 @@ mod tests {
         };
         catalog.note_shipping(&resource, id, &shipping).unwrap();
         assert_eq!(catalog.shipping(&resource, id).unwrap(), Some(shipping));
+    }
+
+    #[test]
+    fn what_was_found_gives_way_to_what_a_shipper_noted_since() {
+        let catalog = Catalog::open(std::path::Path::new(":memory:")).unwrap();
+        let (resource, id) = ("registro".parse().unwrap(), SystemId(7));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let shipping = |stored, noted, trouble: Option<&str>| Shipping {
+            timeline: Timeline(1),
+            stored_until: Lsn(stored),
+            complete_at: None,
+            noted_at: at(noted),
+            trouble: trouble.map(str::to_owned),
+        };
+        let known = || catalog.shipping(&resource, id).unwrap().unwrap();
+        catalog.note_found(&resource, id, &shipping(10, 5, None)).unwrap();
+        assert_eq!(known(), shipping(10, 5, None));
+        catalog.note_shipping(&resource, id, &shipping(30, 7, Some("full"))).unwrap();
+        catalog.note_found(&resource, id, &shipping(20, 6, None)).unwrap();
+        assert_eq!(known(), shipping(30, 7, Some("full")));
+        // Less is stored than was noted: the repository is right, and the complaint stays.
+        catalog.note_found(&resource, id, &shipping(20, 8, None)).unwrap();
+        assert_eq!(known(), shipping(20, 8, Some("full")));
     }
 }

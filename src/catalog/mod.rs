@@ -3,7 +3,8 @@
 //! It holds what the repository cannot tell cheaply: where each heartbeat's commit lies in the log,
 //! how far shipping has come, when each object was last verified, and until when it is locked.
 //! Losing it costs nothing but the exposure shown until the next heartbeat is shipped, reading
-//! everything once more and locking it once more.
+//! everything once more and locking it once more. What the repository tells at once is filled in
+//! by `engines::postgres::rebuild`.
 //! Deliberately absent: anything a restore needs.
 
 pub mod heartbeats;

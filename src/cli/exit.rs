@@ -11,6 +11,8 @@ pub enum Done {
     Well,
     /// An objective or a check is not met.
     NotMet,
+    /// Some of it was done, and the answer tells what failed.
+    InPart,
     /// The configuration was asked about, and is wrong.
     BadConfig,
 }
@@ -32,6 +34,7 @@ pub fn code(ended: &Result<Done>) -> ExitCode {
     ExitCode::from(match ended {
         Ok(Done::Well) => 0,
         Ok(Done::NotMet) => code_of(Kind::NotMet),
+        Ok(Done::InPart) => code_of(Kind::Failed),
         Ok(Done::BadConfig) => code_of(Kind::Config),
         Err(error) => code_of(error.kind()),
     })
@@ -49,6 +52,7 @@ mod tests {
             (Err(Error::failed("x")), 1),
             (Err(Error::usage("x")), 2),
             (Ok(Done::NotMet), 3),
+            (Ok(Done::InPart), 1),
             (Err(Error::new(Kind::NotMet, "x")), 3),
             (Ok(Done::BadConfig), 78),
             (Err(Error::refused("x")), 4),

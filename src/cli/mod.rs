@@ -11,6 +11,7 @@ pub mod output;
 pub mod progress;
 pub mod terminal;
 
+mod catalog;
 mod check_config;
 mod copy;
 mod demo;
@@ -27,6 +28,7 @@ mod retention;
 mod ship;
 mod snapshot;
 mod status;
+mod takeover;
 mod verify;
 mod wal;
 
@@ -74,6 +76,8 @@ enum Verb {
     Keys(keys::Args),
     Resource(resource::Args),
     Drill(drill::Args),
+    Takeover(takeover::Args),
+    Catalog(catalog::Args),
     Demo(demo::Args),
     Wal(wal::Args),
 }
@@ -117,6 +121,8 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Keys(args) => keys::run(args, &context),
         Verb::Resource(args) => resource::run(args, &context),
         Verb::Drill(args) => block_on(drill::run(args, &context)),
+        Verb::Takeover(args) => takeover::run(&args, &context),
+        Verb::Catalog(args) => catalog::run(&args, &context),
         Verb::Demo(args) => block_on(demo::run(args, &context)),
         Verb::Wal(args) => match wal::run(&args, &context) {
             wal::Ended::As(ended) => ended,

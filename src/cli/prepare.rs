@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::Context;
 use super::exit::Done;
-use super::ship::heartbeat_key;
 use crate::config::Method;
 use crate::daemon;
 use crate::engines::blocking::blocking;
@@ -65,7 +64,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
         })
         .await?
     };
-    let key = heartbeat_key(&protected, &parts, registered.cluster.system_id)?;
+    let key = parts.heartbeat_key_of(&protected, registered.cluster.system_id)?;
     let mut primary = source.primary_session().await?;
     let replace = args.new_heartbeats || args.new_cluster;
     let removed = heartbeat::settle(primary.session.as_mut(), &key, replace).await?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -11,17 +10,11 @@ use tokio::sync::watch;
 use super::Context;
 use super::exit::Done;
 use crate::adapters::systemd;
-use crate::config::Config;
-use crate::daemon::{Parts, Protected};
-use crate::engines::blocking::blocking;
-use crate::engines::postgres::cluster;
-use crate::engines::postgres::heartbeat::HeartbeatKey;
 use crate::engines::postgres::protect::Protection;
 use crate::engines::postgres::snapshot::log::lock_name;
 use crate::error::{Attempt, Result};
-use crate::model::{ByteSize, Lsn, Span, SystemId};
-use crate::repository::manifest::ClusterFacts;
-use crate::repository::{retirement, secrets};
+use crate::model::{ByteSize, Lsn, Span};
+use crate::repository::retirement;
 
 /// Ship the log and write heartbeats, until interrupted
 #[derive(Debug, clap::Args)]
@@ -47,8 +40,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let _lock = protected.repository.lock(&lock_name(name))?;
     // Asked again under the lock, without which nobody retires it.
     retirement::must_be_in_use(&protected.repository, name)?;
-    let cluster = register(&protected, &parts).await?;
-    let protection = protection(&protected, &cluster, &parts, &config)?;
+    let cluster = parts.register(&protected).await?;
+    let catalog = Arc::new(parts.catalog(&config)?);
+    let protection = parts.protection_of(&protected, &cluster, catalog)?;
     let (stop, stopped) = watch::channel(false);
     let interrupts = tokio::spawn(stop_when_told(stop, args.limit.map(|limit| limit.0))?);
     let stored = match args.once {
@@ -62,46 +56,6 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     };
     interrupts.abort();
     report(&protection, stored, context)
-}
-
-/// Registers the cluster that answers, or refuses a stranger.
-async fn register(protected: &Protected<'_>, parts: &Parts) -> Result<ClusterFacts> {
-    let facts = protected.source.session().await?.facts;
-    let (repository, clock) = (protected.repository.clone(), parts.clock.clone());
-    let name = protected.resource.name.clone();
-    let registered = blocking(move || {
-        let (cluster, timeline) = (&facts.cluster, facts.timeline);
-        cluster::register(&repository, &name, cluster, timeline, clock.as_ref(), false)
-    });
-    Ok(registered.await?.cluster)
-}
-
-fn protection(
-    protected: &Protected<'_>,
-    cluster: &ClusterFacts,
-    parts: &Parts,
-    config: &Config,
-) -> Result<Protection> {
-    Ok(Protection {
-        shipper: Arc::new(parts.shipper_of(protected, cluster, protected.policy.ship_every)),
-        catalog: Arc::new(parts.catalog(config)?),
-        clock: parts.clock.clone(),
-        heartbeat_key: heartbeat_key(protected, parts, cluster.system_id)?,
-        heartbeat_every: protected.policy.heartbeat_every.0,
-        snapshot: parts.snapshot_job_of(protected, false),
-        method: protected.postgres.method.clone(),
-    })
-}
-
-/// The key of the resource's beats, made at the first need.
-pub(super) fn heartbeat_key(
-    protected: &Protected<'_>,
-    parts: &Parts,
-    system_id: SystemId,
-) -> Result<HeartbeatKey> {
-    let name = secrets::heartbeat_key(&protected.resource.name);
-    let secret = secrets::obtain(&protected.repository, &name, parts.entropy.as_ref())?;
-    Ok(HeartbeatKey::new(secret.expose_secret(), system_id))
 }
 
 /// Sets `stop` on SIGTERM, SIGINT, or after `limit`.

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
 use super::{Parts, Protected, Purpose, compression_level};
 use crate::adapters::programs;
+use crate::catalog::Catalog;
 use crate::config::{self, Config, Resource};
+use crate::engines::blocking::blocking;
 use crate::engines::postgres::cluster;
 use crate::engines::postgres::copy::CopyJob;
 use crate::engines::postgres::expire::Expiry;
+use crate::engines::postgres::heartbeat::HeartbeatKey;
 use crate::engines::postgres::locking::Locking;
+use crate::engines::postgres::protect::Protection;
 use crate::engines::postgres::restore::originals::NewTablespaces;
 use crate::engines::postgres::restore::recover::Tools;
 use crate::engines::postgres::restore::sources::Sources;
@@ -20,10 +25,11 @@ use crate::engines::postgres::ship::{ShipState, Shipper};
 use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
 use crate::engines::progress::Progress;
 use crate::error::{Error, Kind, Result};
-use crate::model::Span;
+use crate::model::{Span, SystemId};
 use crate::plan::retention::{Role, Terms};
 use crate::repository::Repository;
 use crate::repository::manifest::ClusterFacts;
+use crate::repository::secrets;
 use crate::repository::vault::WriteSettings;
 
 /// A snapshot waits for its log at least this long, and for two turns of a shipper elsewhere.
@@ -58,6 +64,50 @@ impl Parts {
             progress: Arc::new(Progress::default()),
             workers: workers_of(resource),
             write: write_settings(policy),
+        })
+    }
+
+    /// Registers the cluster that answers, or compares it with the one registered.
+    ///
+    /// # Errors
+    /// Refused if it is a stranger; no server answers.
+    pub async fn register(&self, of: &Protected<'_>) -> Result<ClusterFacts> {
+        let facts = of.source.session().await?.facts;
+        let (repository, clock) = (of.repository.clone(), self.clock.clone());
+        let name = of.resource.name.clone();
+        let registered = blocking(move || {
+            let (cluster, timeline) = (&facts.cluster, facts.timeline);
+            cluster::register(&repository, &name, cluster, timeline, clock.as_ref(), false)
+        });
+        Ok(registered.await?.cluster)
+    }
+
+    /// The key of the resource's beats, made at the first need.
+    pub fn heartbeat_key_of(
+        &self,
+        of: &Protected<'_>,
+        system_id: SystemId,
+    ) -> Result<HeartbeatKey> {
+        let name = secrets::heartbeat_key(&of.resource.name);
+        let secret = secrets::obtain(&of.repository, &name, self.entropy.as_ref())?;
+        Ok(HeartbeatKey::new(secret.expose_secret(), system_id))
+    }
+
+    /// Ships the log of the registered cluster with all that belongs to it, as `ship` does.
+    pub fn protection_of(
+        &self,
+        of: &Protected<'_>,
+        cluster: &ClusterFacts,
+        catalog: Arc<Catalog>,
+    ) -> Result<Protection> {
+        Ok(Protection {
+            shipper: Arc::new(self.shipper_of(of, cluster, of.policy.ship_every)),
+            catalog,
+            clock: self.clock.clone(),
+            heartbeat_key: self.heartbeat_key_of(of, cluster.system_id)?,
+            heartbeat_every: of.policy.heartbeat_every.0,
+            snapshot: self.snapshot_job_of(of, false),
+            method: of.postgres.method.clone(),
         })
     }
 

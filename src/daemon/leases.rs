@@ -15,8 +15,11 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 /// Those taken so far, by the repository's name.
 #[derive(Default)]
 pub struct Leases {
-    kept: Mutex<BTreeMap<String, Kept>>,
+    kept: Mutex<BTreeMap<String, Slot>>,
 }
+
+/// Of one repository: waiting for its lease holds up nobody who wants another.
+type Slot = Arc<Mutex<Option<Kept>>>;
 
 /// A lease that is renewed until this is dropped.
 struct Kept {
@@ -29,13 +32,24 @@ struct Kept {
 impl Leases {
     /// The lease of a repository, taken the first time it is asked for.
     pub fn obtain(&self, name: &str, take: impl FnOnce() -> Result<Lease>) -> Result<Arc<Lease>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.get(name).filter(|known| !known.lease.is_deposed()) {
+        let slot = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.entry(name.to_owned()).or_default().clone()
+        };
+        let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.as_ref().filter(|known| !known.lease.is_deposed()) {
             return Ok(known.lease.clone());
         }
         let lease = Arc::new(take()?);
-        kept.insert(name.to_owned(), Kept::keep(lease.clone())?);
+        *kept = Some(Kept::keep(lease.clone())?);
         Ok(lease)
+    }
+
+    /// Lets none of them go when this process ends: they stay this installation's until they were
+    /// unchanged for [`crate::repository::lease::TTL`], and whoever of it comes before that goes
+    /// on with them.
+    pub fn outlive_this_process(self: &Arc<Leases>) {
+        std::mem::forget(Arc::clone(self));
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod jobs;
 mod leases;
+pub mod rebuild;
+pub mod takeover;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -188,6 +190,16 @@ impl Parts {
         let resource = resource_of(config, name)?;
         let repository = self.open_for(config, &resource.repository, Purpose::Write)?;
         retirement::must_be_in_use(&repository, &resource.name)?;
+        self.protected_in(config, resource, repository)
+    }
+
+    /// The same in its repository, which is open.
+    fn protected_in<'c>(
+        &self,
+        config: &'c Config,
+        resource: &'c Resource,
+        repository: Repository,
+    ) -> Result<Protected<'c>> {
         Ok(Protected {
             resource,
             policy: config.policy_of(resource),

@@ -172,6 +172,16 @@ impl Repository {
         }
     }
 
+    /// The same before something is stored: whoever could not renew the lease for long, paused or
+    /// cut off, asks whether it is still his.
+    pub fn must_be_in_charge(&self) -> Result<()> {
+        self.must_not_be_deposed()?;
+        match self.lease() {
+            Some(lease) if lease.check().is_err() => lease.renew(),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this process can read what it writes.
     pub fn can_read(&self) -> bool {
         self.identities.is_some()

@@ -17,7 +17,7 @@ use crate::ports::Store;
 use crate::ports::store::Entry;
 use crate::repository::listing::read_listed;
 use crate::repository::manifest::{self, SnapshotManifest};
-use crate::repository::{Repository, layout};
+use crate::repository::{Repository, at_once, layout};
 
 /// What there was when a generation began. Only the newest of these records matters: it says all
 /// that those before it said.
@@ -36,9 +36,13 @@ pub struct GenerationRecord {
 impl GenerationRecord {
     /// Whether a snapshot was committed by somebody who was in charge.
     pub fn counts(&self, snapshot: &SnapshotManifest) -> bool {
-        let known = self.snapshots.get(&snapshot.resource);
-        snapshot.generation >= self.generation
-            || known.is_none_or(|known| known.contains(&snapshot.id))
+        snapshot.generation >= self.generation || self.names(&snapshot.resource, &snapshot.id)
+    }
+
+    /// Whether a snapshot counts whatever generation it is of, so that its manifest need not be
+    /// read to tell.
+    fn names(&self, resource: &ResourceName, id: &str) -> bool {
+        self.snapshots.get(resource).is_none_or(|known| known.contains(id))
     }
 }
 
@@ -93,8 +97,11 @@ pub(super) fn begin(
         taken_at: lease.taken_at,
         snapshots: before.as_ref().map(|before| before.snapshots.clone()).unwrap_or_default(),
     };
-    for resource in resources {
-        let ids = ids(repository, before.as_ref(), resource);
+    // The lease is not renewed yet: what takes its time with every manifest must not take it long.
+    let found = at_once::each(at_once::READERS, resources, |resource| {
+        ids(repository, before.as_ref(), resource)
+    });
+    for (resource, ids) in resources.iter().zip(found) {
         let what = || format!("find out which snapshots of {resource} count");
         record.snapshots.insert(resource.clone(), ids.attempt(what)?);
     }
@@ -125,6 +132,7 @@ fn ids(
             // Before there was any lease, nothing came too late.
             let counts = match before {
                 None => true,
+                Some(before) if before.names(resource, id) => true,
                 Some(before) => counts(repository, before, &entry.key)?,
             };
             if counts {

@@ -1,16 +1,11 @@
 //! Reading all that a listing names: several objects at once, while retention removes some.
 
 use std::collections::BTreeSet;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result, Retry};
 use crate::ports::store::Entry;
-
-/// So many objects are read at once at most: a store across a network answers side by side what
-/// takes a round trip each.
-const READERS: usize = 8;
+use crate::repository::at_once::{self, READERS};
 
 /// So many listings are read at most: retention that is at work at each of them is no usual day.
 const ROUNDS: usize = 3;
@@ -61,31 +56,19 @@ pub fn read_each<W: Sync, T: Send>(
     wanted: &[W],
     read: impl Fn(&W) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let (next, in_vain) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let work = || {
-        let mut ended = Vec::new();
-        while !in_vain.load(Ordering::Relaxed) {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(one) = wanted.get(number) else { break };
-            let result = read(one);
-            if result.as_ref().is_err_and(|error| error.retry() == Retry::Later) {
-                in_vain.store(true, Ordering::Relaxed);
-            }
-            ended.push((number, result));
+    let in_vain = AtomicBool::new(false);
+    let ended = at_once::each(READERS, wanted, |one| {
+        if in_vain.load(Ordering::Relaxed) {
+            return None;
         }
-        ended
-    };
-    let mut ended = match wanted.len() {
-        0 | 1 => work(),
-        several => thread::scope(|scope| {
-            let threads: Vec<_> = (0..READERS.min(several)).map(|_| scope.spawn(work)).collect();
-            let join = threads.into_iter().map(|thread| thread.join());
-            join.flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))).collect()
-        }),
-    };
-    ended.sort_by_key(|(number, _)| *number);
-    let (mut read, mut failures) = (Vec::with_capacity(ended.len()), Vec::new());
-    for (_, result) in ended {
+        let result = read(one);
+        if result.as_ref().is_err_and(|error| error.retry() == Retry::Later) {
+            in_vain.store(true, Ordering::Relaxed);
+        }
+        Some(result)
+    });
+    let (mut read, mut failures) = (Vec::with_capacity(wanted.len()), Vec::new());
+    for result in ended.into_iter().flatten() {
         match result {
             Ok(one) => read.push(one),
             Err(error) => failures.push(error),
@@ -112,6 +95,7 @@ fn together(failures: Vec<Error>) -> Option<Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::sync::{Condvar, Mutex};
     use std::time::Duration;
 

@@ -4,6 +4,7 @@
 //! manifest that speaks of it last; nothing is ever overwritten in place, but to seal the same
 //! content to other recipients.
 
+pub mod at_once;
 pub mod commit;
 pub mod format;
 pub mod generation;

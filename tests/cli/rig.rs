@@ -35,6 +35,18 @@ impl Place {
         Place { scratch, home }
     }
 
+    /// Without a configuration; the repository is in a bucket, whatever the other tests use.
+    pub fn in_bucket() -> Place {
+        Place { scratch: Scratch::new(), home: Arc::new(Home::in_bucket()) }
+    }
+
+    /// Another host: it has the identity and the same repository, and nothing else.
+    pub fn another_host(&self) -> Place {
+        let other = Place { scratch: Scratch::new(), home: Arc::clone(&self.home) };
+        fs::copy(self.path("identity.age"), other.path("identity.age")).unwrap();
+        other
+    }
+
     /// No server answers there.
     pub fn without_server() -> Place {
         let place = Place::empty();

@@ -31,19 +31,38 @@ impl Home {
     pub fn new(dir: &Path) -> Home {
         match std::env::var("FENICE_TEST_STORE").as_deref() {
             Err(_) | Ok("folder") => Home::Folder(dir.join("repository")),
-            Ok("bucket") => {
-                let bucket = Bucket::new();
-                let proxy = Proxy::to(bucket.port);
-                Home::Bucket(bucket, proxy)
-            }
+            Ok("bucket") => Home::in_bucket(),
             Ok(other) => panic!("FENICE_TEST_STORE={other}: folder or bucket"),
         }
+    }
+
+    /// In a bucket of its own, whatever the other tests use.
+    pub fn in_bucket() -> Home {
+        let bucket = Bucket::new();
+        let proxy = Proxy::to(bucket.port);
+        Home::Bucket(bucket, proxy)
+    }
+
+    /// Makes a lock look as if a machine elsewhere had taken it and never let it go.
+    pub fn lock_elsewhere(&self, name: &str) {
+        let Home::Bucket(bucket, _) = self else { panic!("a folder has no machines elsewhere") };
+        let claim = r#"{"v":1,"token":"00","renewal":7,"boot":"of another machine","process":1,
+            "began":1,"released":false}"#;
+        bucket.put(&format!("{PREFIX}/.locks/{name}.json"), claim);
     }
 
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
             Home::Folder(dir) => Arc::new(FolderStore::create(dir).unwrap()),
             Home::Bucket(bucket, proxy) => Arc::new(bucket.through(proxy).store_below(PREFIX)),
+        }
+    }
+
+    /// The same without the network that can fail.
+    pub fn straight(&self) -> Arc<dyn Store> {
+        match self {
+            Home::Folder(_) => self.store(),
+            Home::Bucket(bucket, _) => Arc::new(bucket.store_below(PREFIX)),
         }
     }
 

@@ -4,8 +4,9 @@
 //! `prepare` (what it needs), `ship` (log), `heartbeat` (what dates restored data), `protect` (both
 //! together, all the time), `tablespaces` (new ones call for a snapshot), `push` (log that the
 //! server hands over), `snapshot` (files), `restore`, `overview` (what came of it),
-//! `copy` (a second repository), `scrub` (is it still what was stored), `expire` (what has no
-//! place left), `locking` (what nobody may remove before), `retire` (out of use, and back).
+//! `rebuild` (the same on a host that knows nothing), `copy` (a second repository), `scrub` (is it
+//! still what was stored), `expire` (what has no place left), `locking` (what nobody may remove
+//! before), `retire` (out of use, and back).
 
 pub mod cluster;
 pub mod copy;
@@ -16,6 +17,7 @@ pub mod overview;
 pub mod prepare;
 pub mod protect;
 pub mod push;
+pub mod rebuild;
 pub mod restore;
 pub mod retire;
 pub mod scrub;

@@ -143,11 +143,16 @@ pub fn snapshot_fact(manifest: &SnapshotManifest) -> SnapshotFact {
 /// Until when the stored log is known to hold every commit: what the newest part notes, or else
 /// the newest commit found near the end. `None` if neither tells.
 fn stored_until(archive: &WalArchive, inventory: &WalInventory) -> Result<Option<Timestamp>> {
-    let Some(last) = inventory.objects.last() else { return Ok(None) };
-    let tail = inventory.segment(last.timeline, last.segment);
-    let last = tail.last().unwrap_or(last);
-    let noted = archive.note(last)?.complete_at;
+    let noted = noted_until(archive, inventory)?;
     Ok(noted.max(newest_commit(archive, inventory)?))
+}
+
+/// Until when, by the source's clock, the newest object of the log says that all is stored.
+pub fn noted_until(archive: &WalArchive, inventory: &WalInventory) -> Result<Option<Timestamp>> {
+    match inventory.objects.last() {
+        None => Ok(None),
+        Some(newest) => Ok(archive.note(newest)?.complete_at),
+    }
 }
 
 fn newest_commit(archive: &WalArchive, inventory: &WalInventory) -> Result<Option<Timestamp>> {

@@ -65,12 +65,14 @@ impl Shipper {
     /// is promoted: all of that is survived, with pauses that grow to [`LONGEST_PAUSE`].
     ///
     /// # Errors
-    /// Only what another try cannot mend: another cluster, other content, a synchronous name.
+    /// Only what another try cannot mend: another cluster, other content, a synchronous name;
+    /// `Kind::Busy` once another installation took over.
     /// With [`Until::Stored`] also what does not pass within `stop`'s patience.
     pub async fn run(&self, until: Until, mut stop: watch::Receiver<bool>) -> Result<()> {
         let mut course = Course { host: 0, failures: 0, pause: FIRST_PAUSE, away: false };
         let mut ended_before = None;
         while !*stop.borrow() {
+            self.archive.repository.must_not_be_deposed()?;
             let chosen = self.source.hosts[course.host % self.source.hosts.len()].clone();
             let stored_before = self.state.borrow().stored;
             let ended = self.ship_from(chosen.as_ref(), until, &stop, &mut course.away).await;
@@ -162,18 +164,22 @@ impl Shipper {
         let mut stream = Stream::new(self, server.as_mut(), assembly, durable, *away);
         let ended = tokio::select! {
             ended = stream.run(until, stop) => ended,
-            refused = self.watch_names(host) => Err(refused),
+            refused = self.watch_for_refusal(host) => Err(refused),
         };
         *away = stream.given_up;
         ended
     }
 
-    /// Looks now and then whether commits have come to wait for us; returns the refusal.
-    async fn watch_names(&self, host: &dyn Postgres) -> Error {
+    /// Looks now and then whether commits have come to wait for us, or another installation took
+    /// over while there is nothing to store; returns the refusal.
+    async fn watch_for_refusal(&self, host: &dyn Postgres) -> Error {
         let name = self.source.name();
         let mut session = None;
         loop {
             tokio::time::sleep(STATUS_EVERY).await;
+            if let Err(deposed) = self.archive.repository.must_not_be_deposed() {
+                return deposed;
+            }
             let asked = async {
                 let mut open = match session.take() {
                     Some(open) => open,

@@ -105,7 +105,7 @@ async fn store_until_done(
     loop {
         let (archive, piece) = (archive.clone(), piece.clone());
         let outcome = blocking(move || {
-            archive.repository.must_not_be_deposed()?;
+            archive.repository.must_be_in_charge()?;
             let Piece { timeline, segment, from, bytes, complete_at } = piece.as_ref();
             archive.put(*timeline, *segment, *from, bytes, *complete_at)
         })
