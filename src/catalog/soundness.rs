@@ -1,5 +1,5 @@
-//! When each stored object was last read and found as it was stored. Losing it costs reading all
-//! of it once more.
+//! When each stored object was last read and found as it was stored, and what that says of the
+//! snapshots. Losing it costs reading all of it once more.
 
 use std::collections::BTreeMap;
 
@@ -114,6 +114,53 @@ impl Catalog {
         rows.collect::<rusqlite::Result<Vec<(String, String)>>>().attempt(what)
     }
 
+    /// Notes which snapshots the last verification found sound, each with since when, in the place
+    /// of what the one before found.
+    pub fn note_verified(
+        &self,
+        repository_id: &str,
+        resource: &ResourceName,
+        verified: &BTreeMap<String, Timestamp>,
+    ) -> Result<()> {
+        let what = || format!("note which snapshots of {resource} were verified");
+        let mut connection = self.lock();
+        let transaction = connection.transaction().attempt(what)?;
+        let name = resource.as_str();
+        let delete = "delete from verified where repository = ?1 and resource = ?2";
+        transaction.execute(delete, params![repository_id, name]).attempt(what)?;
+        for (snapshot, since) in verified {
+            let insert = "insert into verified values (?1, ?2, ?3, ?4)";
+            let row = params![repository_id, name, snapshot, since.as_microsecond()];
+            transaction.execute(insert, row).attempt(what)?;
+        }
+        transaction.commit().attempt(what)
+    }
+
+    /// The snapshots of a resource in one repository that the last verification found sound: all
+    /// of each was read back since then.
+    pub fn verified(
+        &self,
+        repository_id: &str,
+        resource: &ResourceName,
+    ) -> Result<BTreeMap<String, Timestamp>> {
+        let what = || format!("look up which snapshots of {resource} were verified");
+        let connection = self.lock();
+        let select =
+            "select snapshot, since_us from verified where repository = ?1 and resource = ?2";
+        let mut statement = connection.prepare(select).attempt(what)?;
+        let rows = statement
+            .query_map(params![repository_id, resource.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .attempt(what)?;
+        let mut verified = BTreeMap::new();
+        for row in rows {
+            let (snapshot, since_us): (String, i64) = row.attempt(what)?;
+            verified.insert(snapshot, Timestamp::from_microsecond(since_us).attempt(what)?);
+        }
+        Ok(verified)
+    }
+
     fn change<T>(
         &self,
         resource: &ResourceName,
@@ -131,5 +178,28 @@ impl Catalog {
             }
         }
         transaction.commit().attempt(what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_verification_of_a_repository_replaces_what_the_one_before_found() {
+        let catalog = Catalog::open(std::path::Path::new(":memory:")).unwrap();
+        let resource = "registro".parse().unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let found = |all: &[(&str, i64)]| -> BTreeMap<String, Timestamp> {
+            all.iter().map(|(id, second)| ((*id).to_owned(), at(*second))).collect()
+        };
+        let noted = |repository| catalog.verified(repository, &resource).unwrap();
+        assert_eq!(noted("main"), found(&[]));
+        catalog.note_verified("main", &resource, &found(&[("a", 1), ("b", 1)])).unwrap();
+        catalog.note_verified("copies", &resource, &found(&[("a", 2)])).unwrap();
+        assert_eq!(noted("main"), found(&[("a", 1), ("b", 1)]));
+        catalog.note_verified("main", &resource, &found(&[("b", 3)])).unwrap();
+        assert_eq!(noted("main"), found(&[("b", 3)]));
+        assert_eq!(noted("copies"), found(&[("a", 2)]));
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::error::{Attempt, Error, Result};
 
 /// Each entry brings the file from the version of its index to the next.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     create table heartbeat (
         resource text not null,
@@ -56,6 +56,15 @@ const MIGRATIONS: [&str; 4] = [
         key text not null,
         until_us integer not null,
         primary key (repository, resource, key)
+    ) strict, without rowid;
+",
+    "
+    create table verified (
+        repository text not null,
+        resource text not null,
+        snapshot text not null,
+        since_us integer not null,
+        primary key (repository, resource, snapshot)
     ) strict, without rowid;
 ",
 ];

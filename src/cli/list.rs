@@ -1,5 +1,7 @@
 //! `fenice list`: recovery points and windows, gaps, proof state.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use crate::engines::postgres::overview::{self, Overview};
 use crate::error::Result;
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
 use crate::model::{ByteSize, ResourceName};
+use crate::plan::scrub::Proof;
 use crate::repository::manifest::SnapshotManifest;
 
 /// List snapshots, recovery windows, gaps and proofs
@@ -20,6 +23,22 @@ pub(super) struct Args {
     resource: Option<String>,
 }
 
+/// One resource as it is stored.
+struct Listed<'c> {
+    name: &'c ResourceName,
+    seen: Overview,
+    /// By snapshot: since when all of it was read back, as far as this host knows.
+    verified: BTreeMap<String, Timestamp>,
+}
+
+impl Listed<'_> {
+    fn proof(&self, snapshot: &SnapshotManifest) -> Proof {
+        let proven_at = self.seen.proofs.get(&snapshot.id).copied();
+        let verified_since = self.verified.get(&snapshot.id).copied();
+        Proof::of(snapshot.pages.damaged_count, proven_at, verified_since)
+    }
+}
+
 pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
@@ -27,19 +46,26 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
         Some(name) => vec![daemon::resource_of(&config, name)?],
         None => config.resources.iter().collect(),
     };
+    let catalog = parts.known_catalog(&config);
+    if let Err(error) = &catalog {
+        context.output.warn(error.chain());
+    }
+    let catalog = catalog.ok().flatten();
     let mut all = Vec::new();
     for resource in chosen {
-        let repository = parts.open_repository(&config, &resource.repository)?;
-        all.push((&resource.name, overview::read(&repository, &resource.name, None)?));
+        let (repository, name) =
+            (parts.open_repository(&config, &resource.repository)?, &resource.name);
+        let seen = overview::read(&repository, name, None)?;
+        let verified = match &catalog {
+            Some(catalog) => catalog.verified(&repository.id, name)?,
+            None => BTreeMap::new(),
+        };
+        all.push(Listed { name, seen, verified });
     }
     let zone = &config.daemon.timezone;
     super::well(context.output.answer(
-        || Value::Array(all.iter().map(|(name, seen)| value(name, seen)).collect()),
-        || {
-            let texts: Vec<String> =
-                all.iter().map(|(name, seen)| text(name, seen, zone, context)).collect();
-            texts.join("\n")
-        },
+        || Value::Array(all.iter().map(value).collect()),
+        || all.iter().map(|one| text(one, zone, context)).collect::<Vec<_>>().join("\n"),
     ))
 }
 
@@ -48,13 +74,13 @@ pub(super) fn local(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
 }
 
-fn text(name: &ResourceName, seen: &Overview, zone: &TimeZone, context: &Context) -> String {
-    let terminal = context.output.terminal;
-    let mut text = terminal.heading(name.as_str());
+fn text(one: &Listed<'_>, zone: &TimeZone, context: &Context) -> String {
+    let (terminal, seen) = (context.output.terminal, &one.seen);
+    let mut text = terminal.heading(one.name.as_str());
     if seen.snapshots.is_empty() {
         text.push_str("no snapshots\n");
     } else {
-        text.push_str(&terminal.table(&snapshots(seen, zone)));
+        text.push_str(&terminal.table(&snapshots(one, zone)));
     }
     for window in &seen.reach.windows {
         let (from, to) = (local(window.from, zone), local(window.to, zone));
@@ -72,16 +98,16 @@ fn text(name: &ResourceName, seen: &Overview, zone: &TimeZone, context: &Context
     text
 }
 
-fn snapshots(seen: &Overview, zone: &TimeZone) -> Table {
+fn snapshots(one: &Listed<'_>, zone: &TimeZone) -> Table {
     let row = |snapshot: &SnapshotManifest| Row {
         cells: vec![
             Cell::plain(&snapshot.id),
             Cell::plain(local(snapshot.stopped_at, zone)),
             Cell::plain(ByteSize(snapshot.bytes).to_string()),
             Cell::plain(ByteSize(snapshot.new_bytes).to_string()),
-            state(seen, snapshot),
+            state(one, snapshot),
         ],
-        detail: detail(seen, snapshot, zone),
+        detail: detail(one, snapshot, zone),
     };
     Table {
         columns: vec![
@@ -91,29 +117,34 @@ fn snapshots(seen: &Overview, zone: &TimeZone) -> Table {
             Column::number("NEW"),
             Column::word("STATE"),
         ],
-        rows: seen.snapshots.iter().map(row).collect(),
+        rows: one.seen.snapshots.iter().map(row).collect(),
     }
 }
 
-fn state(seen: &Overview, snapshot: &SnapshotManifest) -> Cell {
-    match (seen.unusable(&snapshot.id), seen.proofs.contains_key(&snapshot.id)) {
+fn state(one: &Listed<'_>, snapshot: &SnapshotManifest) -> Cell {
+    let proof = one.proof(snapshot);
+    match (one.seen.unusable(&snapshot.id), proof) {
         (Some(_), _) => Cell::toned("UNUSABLE", Tone::Bad),
-        (None, true) => Cell::toned("proven", Tone::Good),
-        (None, false) => Cell::plain("taken"),
+        (None, Proof::Proven(_)) => Cell::toned(proof.name(), Tone::Good),
+        (None, Proof::Verified(_) | Proof::Taken) => Cell::plain(proof.name()),
     }
 }
 
 /// What is too long for a column: ids are copied from here, and must not be broken.
-fn detail(seen: &Overview, snapshot: &SnapshotManifest, zone: &TimeZone) -> Option<String> {
-    match (seen.unusable(&snapshot.id), seen.proofs.get(&snapshot.id)) {
+fn detail(one: &Listed<'_>, snapshot: &SnapshotManifest, zone: &TimeZone) -> Option<String> {
+    match (one.seen.unusable(&snapshot.id), one.proof(snapshot)) {
         (Some(reason), _) => Some(reason.to_string()),
-        (None, at) => at.map(|at| format!("proven {}", local(*at, zone))),
+        (None, Proof::Proven(at)) => Some(format!("proven {}", local(at, zone))),
+        (None, Proof::Verified(since)) => Some(format!("verified since {}", local(since, zone))),
+        (None, Proof::Taken) => None,
     }
 }
 
-fn value(name: &ResourceName, seen: &Overview) -> Value {
+fn value(one: &Listed<'_>) -> Value {
+    let seen = &one.seen;
     let snapshot = |snapshot: &SnapshotManifest| {
-        let proven_at = seen.proofs.get(&snapshot.id);
+        let proof = one.proof(snapshot);
+        let verified_since = one.verified.get(&snapshot.id).filter(|_| proof != Proof::Taken);
         json!({
             "id": snapshot.id,
             "started_at": snapshot.started_at,
@@ -130,8 +161,9 @@ fn value(name: &ResourceName, seen: &Overview) -> Value {
             "damaged_pages": snapshot.pages.damaged_count,
             "pages_checkable": snapshot.pages.checkable,
             "unusable_because": seen.unusable(&snapshot.id),
-            "proof": if proven_at.is_some() { "proven" } else { "taken" },
-            "proven_at": proven_at,
+            "proof": proof.name(),
+            "verified_since": verified_since,
+            "proven_at": seen.proofs.get(&snapshot.id),
         })
     };
     let window = |window: &crate::plan::windows::Window| {
@@ -146,7 +178,7 @@ fn value(name: &ResourceName, seen: &Overview) -> Value {
         })
     };
     json!({
-        "resource": name,
+        "resource": one.name,
         "system_id": seen.system_id,
         "snapshots": seen.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
         "windows": seen.reach.windows.iter().map(window).collect::<Vec<_>>(),

@@ -133,6 +133,10 @@ impl<'c> Judged<'c> {
         let state = copy::state::read(&copies, name, &self.seen, &terms, replicate, catalog, now)?;
         let late = |id: &String| format!("snapshot {id} should have been copied by now");
         self.reds.extend(state.late.iter().map(late));
+        self.reds.extend(state.late_log.map(|late| {
+            let (count, since) = (late.objects, local(late.since, &config.daemon.timezone));
+            format!("{count} objects of the log, the oldest of {since}, should have been copied")
+        }));
         self.reds.extend(unopened(&copies, name, &state.seen)?);
         self.copies = Some(state);
         Ok(Some(copies))
@@ -210,7 +214,10 @@ fn copies(one: &Judged<'_>, config: &Config, now: Timestamp) -> Vec<(&'static st
     let held = format!("{count} in `{name}`{}{waiting}", newest.unwrap_or_default());
     let lost = match state.rpo_without_main(now) {
         Some(loss) => Cell::plain(format!("the last {loss} are lost")),
-        None => Cell::toned("everything is lost", Tone::Warn),
+        None if state.seen.reach.windows.is_empty() => {
+            Cell::toned("everything is lost", Tone::Warn)
+        }
+        None => Cell::toned("cannot tell how much is lost", Tone::Warn),
     };
     let tone = if state.seen.snapshots.is_empty() { Tone::Warn } else { Tone::Plain };
     vec![("copies", Cell::toned(held, tone)), ("without main", lost)]
@@ -320,6 +327,9 @@ fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
             "newest": state.seen.last_snapshot().map(|snapshot| &snapshot.id),
             "due": state.due.iter().map(|due| &due.id).collect::<Vec<_>>(),
             "late": state.late,
+            "late_log": state.late_log.map(|late| {
+                json!({ "objects": late.objects, "since": late.since })
+            }),
             "holds_until": state.holds_until(),
             "rpo_without_main_seconds": state.rpo_without_main(now).map(|span| span.as_seconds()),
         })

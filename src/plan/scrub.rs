@@ -1,5 +1,7 @@
-//! Which stored objects are read again today, and which instants damage takes away (DESIGN.md
-//! section 5, Verify). Pure.
+//! Which stored objects are read again today, what that says of the snapshots, and which instants
+//! damage takes away (DESIGN.md section 5, Verify). Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -49,6 +51,81 @@ pub fn to_read(objects: &[Known], within: Span, now: Timestamp) -> Vec<usize> {
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// What a run has to say of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It was last read then, and is as it was stored.
+    Sound(Timestamp),
+    /// Not as it was stored, or not there; whether it was put right since or not.
+    Damaged,
+    /// Never read since it was stored, or the store did not give it.
+    Unread,
+}
+
+/// The snapshots that count as verified, each with since when: the oldest of the instants at which
+/// anything was read. `objects` are all that were there when the run began, `committed` the
+/// snapshots by then, `recoverable` those that can be recovered from in spite of the damage,
+/// `recovered` those of them that only healing made so: what was put there for them is not read
+/// back yet.
+///
+/// Which objects a snapshot needs is not asked: with anything unread none is verified. A damaged
+/// object is none that a recoverable snapshot needs.
+pub fn verified(
+    objects: impl IntoIterator<Item = Looked>,
+    committed: &BTreeSet<String>,
+    recoverable: &[String],
+    recovered: &[String],
+) -> BTreeMap<String, Timestamp> {
+    let mut since: Option<Timestamp> = None;
+    for object in objects {
+        match object {
+            Looked::Sound(at) => since = Some(since.map_or(at, |since| since.min(at))),
+            Looked::Damaged => {}
+            Looked::Unread => return BTreeMap::new(),
+        }
+    }
+    let Some(since) = since else { return BTreeMap::new() };
+    let counts = |id: &&String| committed.contains(*id) && !recovered.contains(id);
+    recoverable.iter().filter(counts).map(|id| (id.clone(), since)).collect()
+}
+
+/// How far a recovery point is to be relied on (DESIGN.md section 1, principle 2). Instants are the
+/// newest of their kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Stored; nobody has looked since.
+    Taken,
+    /// Everything it needs was read back and found sound since then.
+    Verified(Timestamp),
+    /// A drill restored it and checked what came back.
+    Proven(Timestamp),
+}
+
+impl Proof {
+    /// A restored one is proven whatever was read since; one with damaged pages is never called
+    /// verified, however well it was stored (RULES 11).
+    pub fn of(
+        damaged_pages: u64,
+        proven_at: Option<Timestamp>,
+        verified_since: Option<Timestamp>,
+    ) -> Proof {
+        match (proven_at, verified_since) {
+            (Some(at), _) => Proof::Proven(at),
+            (None, Some(since)) if damaged_pages == 0 => Proof::Verified(since),
+            (None, _) => Proof::Taken,
+        }
+    }
+
+    /// For JSON and people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Proof::Taken => "taken",
+            Proof::Verified(_) => "verified",
+            Proof::Proven(_) => "proven",
+        }
+    }
 }
 
 /// The spans of instants that could be recovered to before and cannot be after, in order of time.
@@ -113,6 +190,53 @@ mod tests {
             for at in read {
                 objects[at].sound_at = Some(now);
             }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_verified_when_everything_was_read_and_it_can_be_recovered_from() {
+        use Looked::{Damaged, Sound, Unread};
+        let (old, new) = (Sound(day(1)), Sound(day(5)));
+        type Case<'t> = (&'t [Looked], &'t [&'t str], &'t [&'t str], &'t [(&'t str, i64)]);
+        let cases: [Case<'_>; 9] = [
+            (&[], &["a"], &[], &[]),
+            (&[new, old, new], &["a", "b"], &[], &[("a", 1), ("b", 1)]),
+            (&[new, Unread], &["a", "b"], &[], &[]),
+            // Damage that `b` alone needs, told and healed.
+            (&[new, Damaged, old], &["a"], &[], &[("a", 1)]),
+            (&[new, Damaged, old], &["a", "b"], &["b"], &[("a", 1)]),
+            (&[Damaged, Unread], &["a"], &[], &[]),
+            (&[Damaged], &["a"], &[], &[]),
+            (&[new], &[], &[], &[]),
+            // Taken while the run was on.
+            (&[new], &["a", "c"], &[], &[("a", 5)]),
+        ];
+        let committed = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        for (objects, recoverable, recovered, expected) in cases {
+            let (recoverable, recovered) = (owned(recoverable), owned(recovered));
+            let found = verified(objects.iter().copied(), &committed, &recoverable, &recovered);
+            let found: Vec<(&str, Timestamp)> =
+                found.iter().map(|(id, since)| (id.as_str(), *since)).collect();
+            let expected: Vec<(&str, Timestamp)> =
+                expected.iter().map(|(id, since)| (*id, day(*since))).collect();
+            assert_eq!(found, expected, "{objects:?} {recoverable:?} {recovered:?}");
+        }
+    }
+
+    #[test]
+    fn a_restore_proves_more_than_reading_and_reading_more_than_storing() {
+        let (one, two) = (Some(day(1)), Some(day(2)));
+        let cases = [
+            (0, None, None, Proof::Taken),
+            (0, None, one, Proof::Verified(day(1))),
+            (3, None, one, Proof::Taken),
+            (0, one, None, Proof::Proven(day(1))),
+            (0, one, two, Proof::Proven(day(1))),
+        ];
+        for (damaged_pages, proven_at, verified_since, expected) in cases {
+            let proof = Proof::of(damaged_pages, proven_at, verified_since);
+            assert_eq!(proof, expected, "{damaged_pages} {proven_at:?} {verified_since:?}");
         }
     }
 

@@ -1,24 +1,9 @@
 //! `copy`, and what the other commands make of a second repository, as operators use them.
 
-use std::fs;
 use std::path::Path;
 
 use super::rig::{Place, RESOURCE};
-use crate::support::{Cluster, Home, stop_postmaster};
-
-/// Protects `cluster` and copies into a second repository.
-pub fn place(cluster: &Cluster) -> (Place, Home) {
-    let place = Place::for_cluster(cluster);
-    place.configure(&cluster.conninfo(), &cluster.data_dir(), "copy_to = \"offsite\"");
-    fs::create_dir(place.path("far")).unwrap();
-    let copies = Home::new(&place.path("far"));
-    let lines = copies.configuration(&place.path("far.key"));
-    let identity = place.path("far.age").display().to_string();
-    let text = fs::read_to_string(place.path("fenice.toml")).unwrap();
-    let offsite = format!("[repository.offsite]\n{lines}identity = {{ file = \"{identity}\" }}\n");
-    place.write("fenice.toml", &(text + &offsite));
-    (place, copies)
-}
+use crate::support::{Cluster, stop_postmaster};
 
 fn status(place: &Place, code: i32) -> serde_json::Value {
     place.json(code, &["status"])["resources"][0].clone()
@@ -28,7 +13,7 @@ fn status(place: &Place, code: i32) -> serde_json::Value {
 fn a_copy_is_made_shown_kept_and_recovered_from_when_the_main_repository_is_lost() {
     let cluster = Cluster::builder().version(15).segment_size_mib(1).start();
     cluster.psql("postgres", "create table numbers as select 1 as n");
-    let (place, _copies) = place(&cluster);
+    let (place, _copies) = Place::with_copies(&cluster, "");
     place.does(&["init"]);
     place.does(&["prepare", RESOURCE]);
     place.does(&["ship", RESOURCE, "--once"]);

@@ -1,12 +1,13 @@
 //! The real binary against real clusters: what is printed, what is stored, how it ends.
 
-pub mod rig; // a cluster, a configuration, the binary
+pub mod rig; // a cluster, a configuration, the binary; a second repository
 
 mod badinput; // what is wrong with it, and how that ends
 mod bare_host; // many clusters, five weeks of history, and a host that has nothing
 mod copy; // into a second repository, and back when the first is lost
 mod drill; // rehearsals that pass, and that must not
 mod keys; // who opens a repository, and whether the kit on paper would
+mod lost_main; // what it costs, as told before and as it is
 mod protect; // init, prepare, ship, snapshot, list, status
 mod refuse; // what must not be done, and the exit codes that say so
 mod retention; // what goes and why, and orders to keep it

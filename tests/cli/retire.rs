@@ -2,7 +2,6 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::copy;
 use super::rig::{Place, RESOURCE};
 use crate::support::{Cluster, Stop, wait_for};
 
@@ -86,7 +85,7 @@ fn a_resource_is_retired_shown_and_taken_back() {
 #[test]
 fn copies_of_a_retired_resource_are_still_made_and_both_repositories_know() {
     let cluster = Cluster::builder().version(15).segment_size_mib(1).start();
-    let (place, _copies) = copy::place(&cluster);
+    let (place, _copies) = Place::with_copies(&cluster, "");
     place.does(&["init"]);
     place.does(&["prepare", RESOURCE]);
     place.does(&["ship", RESOURCE, "--once"]);

@@ -83,6 +83,23 @@ data_dir = "{data_dir}"
         );
     }
 
+    /// Protects `cluster` and copies into a second repository, `offsite`; `terms` come into
+    /// `[policy.standard]` besides.
+    pub fn with_copies(cluster: &Cluster, terms: &str) -> (Place, Home) {
+        let place = Place::empty();
+        let terms = format!("copy_to = \"offsite\"\n{terms}");
+        place.configure(&cluster.conninfo(), &cluster.data_dir(), &terms);
+        fs::create_dir(place.path("far")).unwrap();
+        let copies = Home::new(&place.path("far"));
+        let lines = copies.configuration(&place.path("far.key"));
+        let identity = place.path("far.age").display().to_string();
+        let text = fs::read_to_string(place.path("fenice.toml")).unwrap();
+        let offsite =
+            format!("[repository.offsite]\n{lines}identity = {{ file = \"{identity}\" }}\n");
+        place.write("fenice.toml", &(text + &offsite));
+        (place, copies)
+    }
+
     pub fn dir(&self) -> &Path {
         self.scratch.path()
     }

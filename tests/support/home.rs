@@ -107,6 +107,17 @@ impl Home {
         }
     }
 
+    /// Everything in it is gone for good.
+    pub fn lose(&self) {
+        match self {
+            Home::Folder(dir) => fs::remove_dir_all(dir).unwrap(),
+            Home::Bucket(..) => {
+                let store = self.store();
+                store.list("").unwrap().iter().for_each(|entry| store.remove(&entry.key).unwrap());
+            }
+        }
+    }
+
     /// `restic`, on the vault at `path` of the repository; it never writes.
     pub fn restic(&self, path: &str) -> Command {
         let mut restic = Command::new("restic");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::catalog::Catalog;
 use crate::catalog::heartbeats::Shipping;
 use crate::error::{Error, Result};
-use crate::model::{Lsn, ResourceName, SystemId};
+use crate::model::{Lsn, ResourceName, SystemId, WalInventory};
 use crate::plan::condition::Seen;
 use crate::plan::windows::{Reach, windows};
 use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
@@ -29,6 +29,8 @@ pub struct Overview {
     /// Manifests that are there and cannot be read.
     pub unread: Vec<Unread>,
     pub reach: Reach,
+    /// The log of the registered cluster.
+    pub log: Option<WalInventory>,
     /// By snapshot: when a drill that passed last ended.
     pub proofs: BTreeMap<String, Timestamp>,
     /// What the last shipper on this host noted.
@@ -63,6 +65,7 @@ pub fn read(
         gaps: stored.gaps,
         unread: stored.unread,
         reach,
+        log: Some(stored.facts.wal),
         proofs: proofs(repository, resource)?,
         shipping,
         heartbeat_at,

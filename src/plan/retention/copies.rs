@@ -1,10 +1,11 @@
-//! Which snapshots are due for the repository of copies, and why (DESIGN.md section 6, RULES 20).
+//! What is due for the repository of copies, and why (DESIGN.md section 6, RULES 20).
 
 use jiff::Timestamp;
 
 use super::facts::{RetentionFacts, StoredSnapshot, Terms};
 use super::rules;
 use crate::config::Replicate;
+use crate::model::{Extent, WalInventory, WalObject};
 
 /// A snapshot that the repository of copies lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +42,35 @@ pub fn copies_due(
     due.into_iter().filter_map(with_reason).collect()
 }
 
+/// The log to copy where all of it is copied: what is younger than the window's start, and a
+/// recovery may ask for. `main` is that of the main repository, `is_there` tells by key what the
+/// other one has.
+pub fn log_due<'l>(
+    main: &'l WalInventory,
+    is_there: &dyn Fn(&str) -> bool,
+    window_start: Timestamp,
+) -> Vec<&'l WalObject> {
+    let is_due = |object: &&WalObject| {
+        object.stored_at > window_start && !is_there(&object.key) && !is_superseded(main, object)
+    };
+    main.objects.iter().filter(is_due).collect()
+}
+
+/// A part beside its whole segment is not asked for any more, and retention takes it away.
+fn is_superseded(log: &WalInventory, object: &WalObject) -> bool {
+    let first = log.segment(object.timeline, object.segment).first();
+    object.extent != Extent::Whole && first.is_some_and(|first| first.extent == Extent::Whole)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::civil::{Weekday, date};
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::model::{Lsn, Span, SystemId, Timeline};
+    use crate::model::{Lsn, SegmentSize, Span, SystemId, Timeline};
     use crate::plan::facts::SnapshotFact;
     use crate::plan::retention::{Copied, Role};
 
@@ -124,5 +147,41 @@ mod tests {
         let then = due(&facts, Replicate::All, 39);
         assert_eq!((then.len(), then[0].as_str(), then[1].as_str()), (11, "day 0", "day 5"));
         assert_eq!(due(&facts, Replicate::Weekly, 61), ["day 7", "day 14"]);
+    }
+
+    #[test]
+    fn log_of_the_window_is_copied_once_and_no_part_beside_its_whole_segment() {
+        let object = |segment: u64, extent: Extent, days: i32| WalObject {
+            timeline: Timeline(1),
+            segment,
+            extent,
+            key: format!("{segment} {extent:?}"),
+            stored_bytes: 1,
+            stored_at: at(days),
+        };
+        let part = |from, to| Extent::Part { from, to };
+        let whole = |segment, days| object(segment, Extent::Whole, days);
+        let log = WalInventory {
+            system_id: SystemId(1),
+            segment_size: SegmentSize::DEFAULT,
+            objects: vec![
+                whole(1, 0),
+                whole(2, 9),
+                whole(3, 9),
+                object(3, part(0, 8), 9),
+                object(4, part(0, 8), 9),
+                object(4, part(8, 16), 9),
+            ],
+            histories: BTreeMap::new(),
+            others: Vec::new(),
+        };
+        let due = |there: &[&str]| -> Vec<String> {
+            let due = log_due(&log, &|key| there.contains(&key), at(1));
+            due.into_iter().map(|object| object.key.clone()).collect()
+        };
+        let (first, second) = ("4 Part { from: 0, to: 8 }", "4 Part { from: 8, to: 16 }");
+        assert_eq!(due(&[]), ["2 Whole", "3 Whole", first, second]);
+        assert_eq!(due(&["2 Whole", first]), ["3 Whole", second]);
+        assert!(due(&["2 Whole", "3 Whole", first, second]).is_empty());
     }
 }

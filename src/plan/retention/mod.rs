@@ -17,7 +17,7 @@ pub mod plan;
 mod rules;
 
 pub use closing::{Closing, Leftover, LeftoverKind, Remaining, remaining};
-pub use copies::{CopyDue, copies_due};
+pub use copies::{CopyDue, copies_due, log_due};
 pub use facts::{
     Copied, Hold, LockedPack, Pin, Remains, RetentionFacts, Role, Scope, StoredSnapshot, Terms,
 };

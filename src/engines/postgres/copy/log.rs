@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Extent, Timeline, WalInventory, WalObject};
+use crate::model::{Timeline, WalObject};
 use crate::plan::recovery::RecoveryPlan;
+use crate::plan::retention::log_due;
 use crate::ports::store::{Lock, Put};
 use crate::repository::manifest;
 use crate::repository::wal::WalArchive;
@@ -116,18 +117,13 @@ pub(super) fn copy_all(
     let prefix = layout::wal(&job.resource, log.system_id);
     let listed: BTreeSet<String> =
         job.to.store.list(&prefix)?.into_iter().map(|entry| entry.key).collect();
-    let wanted = |object: &&WalObject| {
-        object.stored_at > window_start
-            && !listed.contains(&object.key)
-            && !is_superseded(log, object)
-    };
-    let missing: Vec<WalObject> = log.objects.iter().filter(wanted).cloned().collect();
+    let missing = log_due(log, &|key| listed.contains(key), window_start);
     let gaps = manifest::gaps(&job.from, &job.resource)?;
     for gap in gaps {
         let key = layout::gap(&job.resource, &layout::instant(gap.recorded_at));
         manifest::create(&job.to, &key, &gap)?;
     }
-    for object in &missing {
+    for object in missing {
         lock.check()?;
         match there.copy_object(&stored.archive, object) {
             Ok(Put::Created) => run.log_objects += 1,
@@ -136,12 +132,6 @@ pub(super) fn copy_all(
         }
     }
     Ok(())
-}
-
-/// A part beside its whole segment is not asked for any more, and retention takes it away.
-fn is_superseded(log: &WalInventory, object: &WalObject) -> bool {
-    let first = log.segment(object.timeline, object.segment).first();
-    object.extent != Extent::Whole && first.is_some_and(|first| first.extent == Extent::Whole)
 }
 
 fn copy_histories(there: &WalArchive, stored: &Stored, of: &BTreeSet<Timeline>) -> Result<()> {

@@ -12,7 +12,7 @@ mod missing;
 mod points;
 mod stored;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ use crate::engines::progress::Progress;
 use crate::error::{Error, Result};
 use crate::model::{ResourceName, Span};
 use crate::plan::retention::Terms;
-use crate::plan::scrub::{Known, to_read};
+use crate::plan::scrub::{Known, Looked, to_read, verified};
 use crate::ports::store::Entry;
 use crate::ports::{Clock, Entropy};
 use crate::repository::pin::{self, PinFile};
@@ -146,6 +146,8 @@ impl Scrub {
         let now = self.clock.now();
         // Keeps retention from removing what is being read.
         let _pin = self.pin(now)?;
+        // Listed first: whatever these need is in the listing that follows.
+        let committed = self.committed()?;
         let stored = self.list()?;
         let mut found = self.find(&stored, catalog, order, now)?;
         let mut recovered = Vec::new();
@@ -156,13 +158,15 @@ impl Scrub {
             let (id, all) = (&self.repository.id, Timestamp::MAX);
             catalog.forget_retained_before(id, &self.resource, all)?;
         }
+        let sound = catalog.sound_objects(&self.repository.id, &self.resource)?;
+        let verified = self.verified(&committed, &stored, &sound, &found, &recovered);
         let run = ScrubRun {
             at: now,
             objects: stored.entries.len() as u64,
             bytes: stored.entries.iter().map(|entry| entry.bytes).sum(),
             read_objects: found.read_objects,
             read_bytes: found.read_bytes,
-            all_sound_since: self.all_sound_since(catalog)?,
+            all_sound_since: self.all_sound_since(&sound)?,
             unread: found.unread,
             damage: found.damage,
             affected: found.points.affected,
@@ -170,6 +174,7 @@ impl Scrub {
             recovered,
             lost_instants: found.points.lost_instants,
         };
+        catalog.note_verified(&self.repository.id, &self.resource, &verified)?;
         catalog.note_findings(&self.repository.id, &self.resource, &run.findings())?;
         Ok(run)
     }
@@ -342,11 +347,37 @@ impl Scrub {
         Ok(())
     }
 
-    fn all_sound_since(&self, catalog: &Catalog) -> Result<Option<Timestamp>> {
-        let sound = catalog.sound_objects(&self.repository.id, &self.resource)?;
+    fn all_sound_since(&self, sound: &BTreeMap<String, Sound>) -> Result<Option<Timestamp>> {
         let stored = self.list()?;
-        let at = stored.entries.iter().map(|entry| stored.known(entry, &sound).sound_at);
+        let at = stored.entries.iter().map(|entry| stored.known(entry, sound).sound_at);
         Ok(at.min().flatten())
+    }
+
+    /// Ids of the snapshots whose manifests are there.
+    fn committed(&self) -> Result<BTreeSet<String>> {
+        let listed = self.repository.store.list(&layout::snapshots(&self.resource))?;
+        let ids = listed.iter().filter_map(|entry| layout::manifest_id(&entry.key).ok());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// The snapshots that were read back, of those that were committed when the run began.
+    fn verified(
+        &self,
+        committed: &BTreeSet<String>,
+        stored: &Stored,
+        sound: &BTreeMap<String, Sound>,
+        found: &Found,
+        recovered: &[String],
+    ) -> BTreeMap<String, Timestamp> {
+        let damaged: BTreeSet<&str> = found.damage.iter().map(|one| one.key.as_str()).collect();
+        let looked = stored.entries.iter().map(|entry| {
+            match (damaged.contains(entry.key.as_str()), stored.known(entry, sound).sound_at) {
+                (true, _) => Looked::Damaged,
+                (false, Some(at)) => Looked::Sound(at),
+                (false, None) => Looked::Unread,
+            }
+        });
+        verified(looked, committed, &found.points.sound, recovered)
     }
 }
 
