@@ -218,6 +218,9 @@ fn removed(applied: &Applied, zone: &TimeZone) -> String {
             locks_of(pruned, zone)
         ),
     });
+    if applied.vault.as_ref().is_some_and(|pruned| pruned.disturbed) {
+        text.push_str("vault: somebody else wrote meanwhile; the next --apply goes on with it\n");
+    }
     for epoch in &applied.epochs_removed {
         text.push_str(&format!("vault: epoch {epoch} had ended, and nothing of it is left\n"));
     }

@@ -57,6 +57,9 @@ fn is_get(head: &str) -> bool {
     head.starts_with("GET ") && !head.contains("list-type")
 }
 
+/// Which requests are meant, by their head.
+type Chosen = fn(&str) -> bool;
+
 #[test]
 fn a_large_object_goes_up_in_parts_and_comes_back_in_ranges() {
     for bucket in [Bucket::new(), Bucket::versioned()] {
@@ -121,7 +124,7 @@ fn what_fits_into_a_range_costs_one_request() {
 fn one_failed_request_of_an_upload_changes_nothing() {
     let (bucket, gateway, store, direct) = far();
     let body = body(17 * MIB, 4);
-    let cases: [(fn(&str) -> bool, Deed); 9] = [
+    let cases: [(Chosen, Deed); 9] = [
         (is_begin, Deed::Refuse),
         (is_second_part, Deed::Refuse),
         (is_second_part, Deed::DoneButRefused),
@@ -146,7 +149,7 @@ fn one_failed_request_of_an_upload_changes_nothing() {
 
 #[test]
 fn an_upload_that_cannot_go_on_is_an_error_and_leaves_nothing() {
-    let cases: [(fn(&str) -> bool, Deed); 4] = [
+    let cases: [(Chosen, Deed); 4] = [
         (is_second_part, Deed::Refuse),
         (is_second_part, Deed::CutRequest(1_000_000)),
         (is_second_part, Deed::DoneButSilent),

@@ -280,7 +280,7 @@ fn check(world: &World, base: &Arc<dyn Store>, turnstile: &Arc<Turnstile>, told:
         let key = layout::snapshot(&resource(), &manifest.id);
         let at = told.stored.iter().rposition(|(stored, _)| *stored == key);
         let late = at.is_some_and(|at| {
-            let before = told.stored[..at].iter().filter_map(|(_, generation)| Some(*generation));
+            let before = told.stored[..at].iter().map(|(_, generation)| *generation);
             before.max().is_some_and(|newest| newest > manifest.generation)
         });
         assert!(!late, "seed {seed}: {} was committed too late and counts", manifest.id);

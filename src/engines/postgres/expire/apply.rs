@@ -255,8 +255,9 @@ impl Expiry {
         if !facts::pins(repository, resource, self.clock.now())?.is_empty() {
             return Ok(false);
         }
+        let known = known.manifests.iter().chain(&known.late);
         let known: BTreeSet<String> =
-            known.manifests.iter().map(|m| layout::snapshot(resource, &m.id)).collect();
+            known.map(|manifest| layout::snapshot(resource, &manifest.id)).collect();
         let listed = repository.store.list(&layout::snapshots(resource))?;
         Ok(listed.iter().all(|entry| known.contains(&entry.key)))
     }

@@ -57,6 +57,9 @@ pub struct LockRun {
     pub until: Option<Timestamp>,
 }
 
+/// Of each object, when its lock ends.
+type Ends = Vec<(String, Timestamp)>;
+
 impl Locking {
     /// Locks what is not locked long enough. `None` where the store has no locks: then nothing is
     /// even read.
@@ -109,7 +112,7 @@ impl Locking {
     }
 
     /// Locks some objects with several threads: the end of each one's lock, and what failed.
-    fn lock_batch(&self, batch: &[&Wanted]) -> Result<(Vec<(String, Timestamp)>, Vec<Error>)> {
+    fn lock_batch(&self, batch: &[&Wanted]) -> Result<(Ends, Vec<Error>)> {
         let waiting = Mutex::new(batch.iter());
         let (ends, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let work = || {
