@@ -256,6 +256,7 @@ fn a_pack_with_dead_data_is_written_anew_and_goes_within_the_horizon() {
     let (planned, gone) = months.expiry().apply(true).unwrap();
     let gone = gone.vault.unwrap();
     assert_eq!((planned.locked_packs, planned.locked_until), (0, None));
+    assert_eq!(planned.overdue_packs, 0, "nobody could delete them before");
     assert_eq!((gone.packs_deleted, gone.packs_waiting), (pruned.packs_locked, 0));
     assert_eq!(months.world.check(&months.repository()).len(), 2);
 }

@@ -146,8 +146,8 @@ pub struct Copied {
 pub struct Remains {
     /// Snapshots of the vault that no manifest names.
     pub unnamed_snapshots: u64,
-    /// When each pack that still waits for its deletion was marked for it.
-    pub packs_marked_at: Vec<Timestamp>,
+    /// Since when each pack waits that may be deleted: it was marked, or its lock ended later.
+    pub packs_waiting_since: Vec<Timestamp>,
     /// Those that the store locks, which are not among the others.
     pub packs_locked: Vec<LockedPack>,
 }

@@ -183,14 +183,14 @@ fn by_promise(
 }
 
 /// A pack is marked once the first of what is in it has left, which was promised to be gone at
-/// its horizon. Until then a lock may keep it.
+/// its horizon. Until then a lock may keep it; once that has ended, the next runs delete it.
 fn overdue_packs(facts: &RetentionFacts, terms: &Terms, now: Timestamp) -> u64 {
-    let is_late = |marked_at: Timestamp| on(marked_at, DELETION_LIMIT) < now;
+    let is_late = |since: Timestamp| on(since, DELETION_LIMIT) < now;
     let is_kept = |pack: &&LockedPack| {
         let horizon = on(pack.marked_at, terms.anchor_extra());
         is_late(pack.marked_at) && on(horizon, DELETION_LIMIT) < pack.until
     };
-    let free = facts.remains.packs_marked_at.iter().filter(|at| is_late(**at)).count();
+    let free = facts.remains.packs_waiting_since.iter().filter(|at| is_late(**at)).count();
     (free + facts.remains.packs_locked.iter().filter(is_kept).count()) as u64
 }
 

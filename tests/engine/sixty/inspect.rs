@@ -1,21 +1,27 @@
 //! What must be true of a repository after each night: the points that are kept, that they are
-//! whole, and that nothing outlives them.
+//! whole, and that nothing outlives them but what a lock keeps, which is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fenice::engines::postgres::vaults;
 use fenice::model::{Extent, Lsn, WalInventory, WalObject};
 use fenice::ports::Clock;
-use fenice::repository::Repository;
 use fenice::repository::manifest::{self, SnapshotManifest};
+use fenice::repository::vault::index::IndexPack;
 use fenice::repository::vault::layout::ids_of;
 use fenice::repository::vault::pack::PackedBlob;
+use fenice::repository::vault::prune::Pruned;
 use fenice::repository::vault::reach::Reached;
 use fenice::repository::vault::{Id, Vault};
-use jiff::Timestamp;
+use fenice::repository::{Repository, layout};
+use jiff::{SignedDuration, Timestamp};
 
+use super::locked::{Locks, Night};
 use super::promise::{self, ALL, DAILY, ERASURE, Leaving, Taken};
 use super::site::Site;
+
+/// A pack that left the index earlier than so long ago was to be deleted since.
+const TRIED_AFTER: SignedDuration = SignedDuration::from_hours(12);
 
 /// Which stretch of log is still needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +40,33 @@ pub struct Inspector {
     vault: Option<Vault>,
     /// What each snapshot ever seen led to, by our id.
     led_to: BTreeMap<String, Reached>,
+    /// Where the store locks.
+    locks: Option<Locks>,
+}
+
+/// The packs of a vault that are stored.
+pub struct Packs {
+    pub in_use: Vec<IndexPack>,
+    /// They have left the index, and wait for their deletion.
+    pub waiting: Vec<IndexPack>,
+}
+
+/// Whether `taken` leads to `blob`.
+pub fn leads(led_to: &BTreeMap<String, Reached>, taken: &Taken, blob: &PackedBlob) -> bool {
+    led_to[&taken.id].of_type(blob.blob_type).contains(&blob.id)
 }
 
 impl Inspector {
     pub fn new(name: &'static str, repository: &Repository, log: Log) -> Inspector {
+        let locks = repository.store.locks().then(Locks::default);
         let (repository, led_to) = (repository.clone(), BTreeMap::new());
-        Inspector { name, repository, log, vault: None, led_to }
+        Inspector { name, repository, log, vault: None, led_to, locks }
     }
 
-    /// Everything, just after retention. `leaving` is what the promise says of each snapshot.
+    /// Everything, just after retention. `leaving` is what the promise says of each snapshot,
+    /// `told` what retention said of the vault.
     #[track_caller]
-    pub fn look(&mut self, site: &Site, leaving: &[Leaving<'_>]) {
+    pub fn look(&mut self, site: &Site, leaving: &[Leaving<'_>], told: &Pruned) {
         let now = site.clock.now();
         let kept = promise::kept(leaving, now);
         let manifests = manifest::snapshots(&self.repository, &site.resource).unwrap();
@@ -52,12 +74,46 @@ impl Inspector {
         if self.vault.is_none() {
             self.vault = vaults::open_if_there(&self.repository, &site.resource, 1).unwrap();
         }
-        if let Some(vault) = self.vault.clone() {
-            self.check_vault(&vault, &manifests);
-            self.check_erasure(&vault, &kept, leaving, now);
-        }
+        let vault = self.vault.clone().unwrap();
+        self.check_vault(&vault, &manifests);
+        let packs = self.packs(&vault, now);
+        self.check_in_use(&packs, &kept, now);
+        self.check_erasure(&vault, &packs, &promise::kept(leaving, now - ERASURE), told, now);
         let inventory = site.archive(&self.repository).inventory().unwrap();
         self.check_log(&inventory, &kept, now);
+        if let Some(locks) = &mut self.locks {
+            locks.look(&Night {
+                name: self.name,
+                now,
+                resource: &site.resource,
+                vault: &vault,
+                packs: &packs,
+                manifests: &manifests,
+                inventory: &inventory,
+                leaving,
+                led_to: &self.led_to,
+            });
+        }
+    }
+
+    /// That nothing is left but what opened and explained it, and no lock on that.
+    #[track_caller]
+    pub fn check_gone(&self, site: &Site) {
+        let (now, store) = (site.clock.now(), &self.repository.store);
+        let vault = self.vault.as_ref().unwrap();
+        for prefix in [
+            layout::snapshots(&site.resource),
+            layout::wals(&site.resource),
+            vault.layout().snapshots(),
+            vault.layout().packs(),
+        ] {
+            let listed = store.list(&prefix).unwrap();
+            assert!(listed.is_empty(), "{} {now}: {listed:?}", self.name);
+        }
+        for entry in store.list("").unwrap() {
+            let until = store.retained_until(&entry.key).unwrap();
+            assert!(until <= Some(now), "{} {now}: {} until {until:?}", self.name, entry.key);
+        }
     }
 
     /// The points are those of the promise, and none is too old.
@@ -94,39 +150,63 @@ impl Inspector {
         }
     }
 
-    /// What is in use leads from a kept point; what waits for its deletion, from one whose time was
-    /// over less than 48 hours ago; there is nothing else.
+    /// Every pack that is stored; none is there that the index does not know.
+    #[track_caller]
+    fn packs(&self, vault: &Vault, now: Timestamp) -> Packs {
+        let mut strange = vault.list_packs().unwrap();
+        let stored: BTreeSet<Id> = strange.keys().copied().collect();
+        let mut packs = Packs { in_use: Vec::new(), waiting: Vec::new() };
+        let files = vault.store().list(&vault.layout().indexes()).unwrap();
+        for (id, _) in ids_of(&files) {
+            let file = vault.index_file(&id).unwrap();
+            packs.in_use.extend(file.packs);
+            packs.waiting.extend(file.packs_to_delete);
+        }
+        packs.waiting.retain(|pack| stored.contains(&pack.id));
+        for pack in packs.in_use.iter().chain(&packs.waiting) {
+            strange.remove(&pack.id);
+        }
+        assert!(strange.is_empty(), "{} {now}: packs of nobody: {strange:?}", self.name);
+        packs
+    }
+
+    /// Everything in use leads from a kept point.
+    #[track_caller]
+    fn check_in_use(&self, packs: &Packs, kept: &[&Taken], now: Timestamp) {
+        let is_dead = |blob: &&PackedBlob| !kept.iter().any(|own| leads(&self.led_to, own, blob));
+        for pack in &packs.in_use {
+            let dead = pack.blobs.iter().find(is_dead);
+            assert!(dead.is_none(), "{} {now}: in use for nobody: {dead:?}", self.name);
+        }
+    }
+
+    /// What waits for its deletion leads from one of `lately`, whose time was over less than 48
+    /// hours ago; or it is locked, and was told.
     #[track_caller]
     fn check_erasure(
         &self,
         vault: &Vault,
-        kept: &[&Taken],
-        leaving: &[Leaving<'_>],
+        packs: &Packs,
+        lately: &[&Taken],
+        told: &Pruned,
         now: Timestamp,
     ) {
-        let leads = |from: &[&Taken], blob: &PackedBlob| {
-            let mut reached = from.iter().map(|taken| &self.led_to[&taken.id]);
-            reached.any(|reached| reached.of_type(blob.blob_type).contains(&blob.id))
-        };
-        let lately = promise::kept(leaving, now - ERASURE);
-        let stored = vault.list_packs().unwrap();
-        let mut known = BTreeSet::new();
-        let files = vault.store().list(&vault.layout().indexes()).unwrap();
-        for (id, _) in ids_of(&files) {
-            let file = vault.index_file(&id).unwrap();
-            for pack in &file.packs {
-                let dead = pack.blobs.iter().find(|blob| !leads(kept, blob));
-                assert!(dead.is_none(), "{} {now}: in use for nobody: {dead:?}", self.name);
-                known.insert(pack.id);
-            }
-            for pack in file.packs_to_delete.iter().filter(|pack| stored.contains_key(&pack.id)) {
-                let dead = pack.blobs.iter().find(|blob| !leads(&lately, blob));
-                assert!(dead.is_none(), "{} {now}: after 48 hours: {dead:?}", self.name);
-                known.insert(pack.id);
-            }
+        let is_dead = |blob: &&PackedBlob| !lately.iter().any(|own| leads(&self.led_to, own, blob));
+        let mut locked: BTreeMap<Id, Timestamp> = BTreeMap::new();
+        for pack in &packs.waiting {
+            let key = vault.layout().pack(&pack.id);
+            let until = vault.store().retained_until(&key).unwrap().filter(|until| *until > now);
+            // What left the index tonight is to be deleted tomorrow.
+            let is_tried = pack.time.is_some_and(|marked_at| marked_at < now - TRIED_AFTER);
+            locked.extend(until.filter(|_| is_tried).map(|until| (pack.id, until)));
+            let dead = pack.blobs.iter().find(is_dead);
+            let is_kept = dead.is_none() || locked.contains_key(&pack.id);
+            assert!(is_kept, "{} {now}: after 48 hours: {dead:?}", self.name);
         }
-        let strange: Vec<&Id> = stored.keys().filter(|id| !known.contains(*id)).collect();
-        assert!(strange.is_empty(), "{} {now}: packs of nobody: {strange:?}", self.name);
+        let last = locked.values().max().copied();
+        let found = (locked.len() as u64, 0, last);
+        let told = (told.packs_locked, told.snapshots_locked, told.locked_until);
+        assert_eq!(told, found, "{} {now}: what locks keep", self.name);
     }
 
     /// No segment is there that no point needs, nor, for long, in two forms.

@@ -7,10 +7,12 @@ use std::time::Duration;
 use fenice::adapters::memory::MemoryStore;
 use fenice::adapters::postgres::PgConnector;
 use fenice::adapters::system::SystemEntropy;
+use fenice::catalog::Catalog;
 use fenice::config::Replicate;
 use fenice::engines::postgres::cluster;
 use fenice::engines::postgres::copy::{CopyJob, CopyRun};
 use fenice::engines::postgres::expire::{Applied, Expiry};
+use fenice::engines::postgres::locking::Locking;
 use fenice::engines::postgres::ship::{ShipState, Shipper, Until};
 use fenice::engines::postgres::snapshot::{LogKeeper, SnapshotJob, files};
 use fenice::engines::postgres::source::Source;
@@ -35,6 +37,9 @@ use crate::support::{Cluster, Dice, MovedClock, Scratch};
 pub const ZONE: &str = "Europe/Rome";
 const DAY: u64 = 86_400;
 
+/// How a store begins that lives by a clock.
+pub type NewStore = fn(Arc<dyn Clock>) -> MemoryStore;
+
 /// One row, and the instant from which it is there.
 pub struct Row {
     pub number: usize,
@@ -52,13 +57,17 @@ pub struct Site {
     pub resource: ResourceName,
     pub runtime: Runtime,
     pub scratch: Scratch,
+    /// What is locked until when, as far as it is remembered.
+    catalog: Arc<Catalog>,
+    /// Nothing is taken any more: what guards an active resource lapses.
+    pub is_over: bool,
     /// Every row ever written, in order of time.
     pub journal: Vec<Row>,
 }
 
 impl Site {
     /// A cluster with one empty table, and two empty repositories with keys of their own.
-    pub fn begin(at: Timestamp) -> Site {
+    pub fn begin(at: Timestamp, store: NewStore) -> Site {
         let clock = Arc::new(MovedClock::at(at));
         // Its own patience with us is counted by a clock that leaps.
         let builder = Cluster::builder().version(15).segment_size_mib(1).clock(&clock);
@@ -79,10 +88,21 @@ impl Site {
             .enable_all()
             .build()
             .unwrap();
-        let (main, copies) = (repository(&clock), repository(&clock));
+        let (main, copies) = (repository(&clock, store), repository(&clock, store));
         let (resource, scratch) = ("registro".parse().unwrap(), Scratch::new());
-        let journal = Vec::new();
-        let site = Site { cluster, clock, main, copies, resource, runtime, scratch, journal };
+        let catalog = Arc::new(Catalog::open(&scratch.path().join("catalog")).unwrap());
+        let site = Site {
+            cluster,
+            clock,
+            main,
+            copies,
+            resource,
+            runtime,
+            scratch,
+            catalog,
+            is_over: false,
+            journal: Vec::new(),
+        };
         // Registers the cluster, as `prepare` does.
         let job = site.snapshot_job(None);
         site.runtime.block_on(async { job.reach().await.map(drop) }).unwrap();
@@ -121,22 +141,23 @@ impl Site {
         self.runtime.block_on(shipper.run(Until::Stored(end), stopped)).unwrap();
     }
 
-    /// The snapshot of a run that was scheduled for `due_at`.
+    /// The snapshot of a run that was scheduled for `due_at`, as `fenice snapshot` takes it.
     pub fn snapshot(&self, due_at: Timestamp) -> SnapshotManifest {
         let job = self.snapshot_job(Some(due_at));
         let taken = self.runtime.block_on(files::take(&job, &self.cluster.data_dir()));
         let taken = taken.unwrap();
         assert_eq!((taken.due_at, taken.pages.damaged_count), (Some(due_at), 0));
+        self.lock(Role::Main);
         taken
     }
 
-    /// Copies what is due.
+    /// Copies what is due, as `fenice copy` does.
     pub fn copy(&self) -> CopyRun {
         let job = CopyJob {
             from: self.main.clone(),
             to: self.copies.clone(),
             resource: self.resource.clone(),
-            terms: terms(Role::Main),
+            terms: self.terms(Role::Main),
             replicate: Replicate::Weekly,
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy),
@@ -146,21 +167,23 @@ impl Site {
         };
         let run = job.run().unwrap();
         assert!(run.failed.is_empty(), "{run:?}");
+        self.lock(Role::Copies);
         run
     }
 
-    /// Retention in one of the repositories. No day of the sixty is an unusual one, so nobody
-    /// confirms anything; and nothing but the promise keeps anything.
+    /// Retention in one of the repositories, as `fenice retention --apply` does it. No day of the
+    /// sixty is an unusual one, so nobody confirms anything; and nothing but the promise keeps
+    /// anything, nor a lock anything but packs.
     pub fn retain(&self, role: Role) -> Applied {
-        let (repository, copies) = match role {
-            Role::Copies => (&self.copies, None),
-            Role::Main | Role::Only => (&self.main, Some(self.copies.clone())),
+        let copies = match role {
+            Role::Copies => None,
+            Role::Main | Role::Only => Some(self.copies.clone()),
         };
         let expiry = Expiry {
-            repository: repository.clone(),
+            repository: self.repository(role).clone(),
             copies,
             resource: self.resource.clone(),
-            terms: terms(role),
+            terms: self.terms(role),
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy),
             write: WriteSettings::default(),
@@ -170,7 +193,43 @@ impl Site {
         assert!(overdue.is_empty() && plan.strangers.is_empty(), "{overdue:?} {plan:?}");
         assert_eq!((plan.unnamed_snapshots, plan.overdue_packs), (0, 0), "{plan:?}");
         assert!(applied.arrived.is_empty() && applied.vault.is_some(), "{applied:?}");
+        assert_eq!(applied.locked.objects, 0, "{applied:?}");
+        self.lock(role);
         applied
+    }
+
+    /// Locks what is stored, where anything is locked: the end of all three.
+    fn lock(&self, role: Role) {
+        let locking = Locking {
+            repository: self.repository(role).clone(),
+            resource: self.resource.clone(),
+            terms: self.terms(role),
+            clock: self.clock.clone(),
+            catalog: self.catalog.clone(),
+            progress: Arc::new(Progress::default()),
+        };
+        let run = locking.apply().unwrap();
+        assert_eq!(run.map(|run| run.gone), self.repository(role).store.locks().then_some(0));
+    }
+
+    fn repository(&self, role: Role) -> &Repository {
+        match role {
+            Role::Copies => &self.copies,
+            Role::Main | Role::Only => &self.main,
+        }
+    }
+
+    /// The standing promise.
+    fn terms(&self, role: Role) -> Terms {
+        Terms {
+            daily: Span::seconds(35 * DAY),
+            weekly_extra: Span::seconds(25 * DAY),
+            weekly_day: Weekday::Sunday,
+            zone: TimeZone::get(ZONE).unwrap(),
+            keep_min: if self.is_over { 1 } else { 2 },
+            role,
+            active: !self.is_over,
+        }
     }
 
     /// The log in one of the repositories.
@@ -213,25 +272,12 @@ impl Site {
 }
 
 /// In memory, so that what is stored is as old as the clock says.
-fn repository(clock: &Arc<MovedClock>) -> Repository {
+fn repository(clock: &Arc<MovedClock>, store: NewStore) -> Repository {
     let clock: Arc<dyn Clock> = clock.clone();
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(clock.clone()));
+    let store: Arc<dyn Store> = Arc::new(store(clock.clone()));
     let (identity, recipient) = Identities::generate();
     let recipients = Recipients::parse(&[recipient]).unwrap();
     Repository::init(store.clone(), recipients.clone(), clock.as_ref(), &SystemEntropy).unwrap();
     let identities = Identities::parse(&identity).unwrap();
     Repository::open(store, recipients, Some(identities)).unwrap()
-}
-
-/// The standing promise.
-fn terms(role: Role) -> Terms {
-    Terms {
-        daily: Span::seconds(35 * DAY),
-        weekly_extra: Span::seconds(25 * DAY),
-        weekly_day: Weekday::Sunday,
-        zone: TimeZone::get(ZONE).unwrap(),
-        keep_min: 2,
-        role,
-        active: true,
-    }
 }

@@ -82,9 +82,13 @@ pub fn read(
 
 fn note_marked(remains: &mut Remains, marked: &[MarkedPack], now: Timestamp) {
     for MarkedPack { marked_at, locked_until } in marked.iter().copied() {
-        match locked_until.filter(|until| *until > now) {
-            Some(until) => remains.packs_locked.push(LockedPack { marked_at, until }),
-            None => remains.packs_marked_at.push(marked_at),
+        match locked_until {
+            Some(until) if until > now => {
+                remains.packs_locked.push(LockedPack { marked_at, until });
+            }
+            // Nobody could delete it before its lock had ended.
+            Some(ended) => remains.packs_waiting_since.push(marked_at.max(ended)),
+            None => remains.packs_waiting_since.push(marked_at),
         }
     }
 }
