@@ -111,14 +111,16 @@ impl FolderStore {
         Ok(put)
     }
 
+    /// Opens the file of a lock, making it the first time.
+    fn open_lock(&self, path: &Path) -> std::io::Result<File> {
+        self.must_be_there()?;
+        make_directories(&self.root.join(LOCKS))?;
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    }
+
     /// Keeps everybody else who replaces out until the value is dropped.
     fn alone(&self) -> std::io::Result<FolderLock> {
-        self.must_be_there()?;
-        let dir = self.root.join(LOCKS);
-        make_directories(&dir)?;
-        let path = dir.join(REPLACING);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = self.open_lock(&self.root.join(LOCKS).join(REPLACING))?;
         for _ in 0..REPLACE_TRIES {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(FolderLock { file }),
@@ -272,14 +274,9 @@ impl Store for FolderStore {
     }
 
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>> {
-        let dir = self.root.join(LOCKS);
-        let path = self.path_of(name).map(|_| dir.join(name.replace('/', ".")))?;
-        let open = || {
-            self.must_be_there()?;
-            make_directories(&dir)?;
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)
-        };
-        let mut file = open().map_err(|cause| {
+        check_key(name)?;
+        let path = self.root.join(LOCKS).join(name.replace('/', "."));
+        let mut file = self.open_lock(&path).map_err(|cause| {
             unreachable_store(cause, format!("cannot open the lock {}", path.display()))
         })?;
         if let Err(cause) = flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -79,21 +79,8 @@ impl Catalog {
         system_id: SystemId,
         shipping: &Shipping,
     ) -> Result<()> {
-        self.lock()
-            .execute(
-                "insert or replace into shipping values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![
-                    resource.as_str(),
-                    system_id.to_string(),
-                    shipping.timeline.0,
-                    shipping.stored_until.0 as i64,
-                    shipping.complete_at.map(Timestamp::as_microsecond),
-                    shipping.noted_at.as_microsecond(),
-                    shipping.trouble,
-                ],
-            )
-            .attempt(|| format!("note the shipping of {resource}"))?;
-        Ok(())
+        let sql = "insert or replace into shipping values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        self.note(sql, resource, system_id, shipping)
     }
 
     /// Notes how far the log was found to be stored, as of `noted_at`. What a shipper noted since
@@ -104,25 +91,32 @@ impl Catalog {
         system_id: SystemId,
         found: &Shipping,
     ) -> Result<()> {
-        self.lock()
-            .execute(
-                "insert into shipping values (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                 on conflict (resource, system_id) do update set timeline = excluded.timeline, \
-                 stored_until = excluded.stored_until, complete_at_us = excluded.complete_at_us, \
-                 noted_at_us = excluded.noted_at_us \
-                 where shipping.noted_at_us < excluded.noted_at_us",
-                params![
-                    resource.as_str(),
-                    system_id.to_string(),
-                    found.timeline.0,
-                    found.stored_until.0 as i64,
-                    found.complete_at.map(Timestamp::as_microsecond),
-                    found.noted_at.as_microsecond(),
-                    found.trouble,
-                ],
-            )
-            .attempt(|| format!("note how far the log of {resource} is stored"))?;
-        Ok(())
+        let sql = "insert into shipping values (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                   on conflict (resource, system_id) do update set timeline = excluded.timeline, \
+                   stored_until = excluded.stored_until, complete_at_us = excluded.complete_at_us, \
+                   noted_at_us = excluded.noted_at_us \
+                   where shipping.noted_at_us < excluded.noted_at_us";
+        self.note(sql, resource, system_id, found)
+    }
+
+    fn note(
+        &self,
+        sql: &str,
+        resource: &ResourceName,
+        system_id: SystemId,
+        shipping: &Shipping,
+    ) -> Result<()> {
+        let row = params![
+            resource.as_str(),
+            system_id.to_string(),
+            shipping.timeline.0,
+            shipping.stored_until.0 as i64,
+            shipping.complete_at.map(Timestamp::as_microsecond),
+            shipping.noted_at.as_microsecond(),
+            shipping.trouble,
+        ];
+        let noted = self.lock().execute(sql, row).map(drop);
+        noted.attempt(|| format!("note how far the log of {resource} is stored"))
     }
 
     /// What the last shipper noted.

@@ -23,16 +23,18 @@ use crate::vault::faults::{self, Fault, FaultyStore, Stage};
 use crate::vault::model;
 
 const SNAPSHOTS: usize = 3;
+/// Days on, everything is in the window.
+const IN_WINDOW: u64 = 13;
 
-/// Day 13: everything is in the window.
-fn copying(from: &Repository, to: &Repository) -> Result<CopyRun> {
+/// Copies everything that is due so many days on.
+pub fn copying(from: &Repository, to: &Repository, days: u64) -> Result<CopyRun> {
     let job = CopyJob {
         from: from.clone(),
         to: to.clone(),
         resource: resource(),
         terms: World::terms(),
         replicate: fenice::config::Replicate::All,
-        clock: Arc::new(At(after(13))),
+        clock: Arc::new(At(after(days))),
         entropy: Arc::new(SystemEntropy),
         progress: Arc::new(Progress::default()),
         workers: 1,
@@ -64,14 +66,14 @@ fn every_call_fails(failing: Failing, fault: Fault, step: usize) {
         }
         let through: Arc<dyn Store> = faulty.clone();
         stages[number].set(&through);
-        let ended = copying(&from, &to);
+        let ended = copying(&from, &to, IN_WINDOW);
         let whole = ended.as_ref().is_ok_and(|run| run.failed.is_empty());
         stages[number].set(&stores[number]);
         let copied = there.check(&to).len();
         assert!(whole || faulty.was_hit(), "{fault:?} at {at}: {ended:?}");
         // What could be done without, such as removing a pin, does not make it fail.
         assert!(!whole || copied == SNAPSHOTS, "{fault:?} at {at}: {ended:?}");
-        let again = copying(&from, &to).unwrap();
+        let again = copying(&from, &to, IN_WINDOW).unwrap();
         assert_eq!(
             (again.failed.len(), again.snapshots.len()),
             (0, SNAPSHOTS - copied),
@@ -81,7 +83,7 @@ fn every_call_fails(failing: Failing, fault: Fault, step: usize) {
         world.assert_same(stores[0].as_ref());
         let vault = vaults::open(&to, &resource(), 1).unwrap();
         assert!(vault.load_index().unwrap().orphans().is_empty(), "all is in an index");
-        let nothing = copying(&from, &to).unwrap();
+        let nothing = copying(&from, &to, IN_WINDOW).unwrap();
         assert_eq!((nothing.snapshots.len(), nothing.log_objects), (0, 0));
         if !faulty.was_hit() {
             assert!(at > 60, "only {at} calls");
@@ -115,7 +117,7 @@ fn what_a_run_wrote_and_never_read_back_is_read_by_the_next_one() {
         there.base.remove(&entry.key).unwrap();
         there.base.put_new(&entry.key, &body).unwrap();
     }
-    let run = copying(&from, &to).unwrap();
+    let run = copying(&from, &to, IN_WINDOW).unwrap();
     assert!(!run.failed.is_empty(), "{run:?}");
     for copied in &run.snapshots {
         let manifest: SnapshotManifest =
@@ -140,7 +142,7 @@ fn an_object_of_the_log_that_cannot_be_read_does_not_hold_up_the_others() {
     let rotten = archive.inventory().unwrap().segment(Timeline(1), 5)[0].key.clone();
     world.base.remove(&rotten).unwrap();
     world.base.put_new(&rotten, b"rubbish").unwrap();
-    let run = copying(&from, &there.repository(&there.base)).unwrap();
+    let run = copying(&from, &there.repository(&there.base), IN_WINDOW).unwrap();
     let failed: Vec<&String> = run.failed.iter().map(|(what, _)| what).collect();
     assert_eq!((failed, run.log_objects), (vec![&rotten], 2), "{run:?}");
 }
@@ -150,7 +152,7 @@ fn log_of_a_life_that_was_set_back_is_not_joined_to_the_next_one() {
     let world = World::new();
     let there = World::empty();
     let (from, to) = (world.repository(&world.base), there.repository(&there.base));
-    assert!(copying(&from, &to).unwrap().failed.is_empty());
+    assert!(copying(&from, &to, IN_WINDOW).unwrap().failed.is_empty());
     // The host and its main repository are set back, and go on: the newest segment is begun anew.
     let archive = cluster::archive(&from, &resource(), &cluster_facts(), 3);
     for object in archive.inventory().unwrap().segment(Timeline(1), 4) {
@@ -163,7 +165,7 @@ fn log_of_a_life_that_was_set_back_is_not_joined_to_the_next_one() {
     let segment = stored.facts.wal.segment(Timeline(1), 4);
     assert_eq!(segment[0].extent, Extent::Part { from: 0, to: 12_000 }, "{segment:?}");
     archive.put(Timeline(1), 4, 0, &bytes, None).unwrap();
-    let refused = copying(&from, &to).unwrap_err();
+    let refused = copying(&from, &to, IN_WINDOW).unwrap_err();
     assert_eq!(refused.kind(), Kind::Refused, "{refused:?}");
     assert!(refused.chain().contains("another content"), "{refused:?}");
 }

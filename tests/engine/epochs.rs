@@ -5,21 +5,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fenice::adapters::system::SystemEntropy;
-use fenice::config::Replicate;
 use fenice::engines::keys::{Rotated, check_kit, rotate};
-use fenice::engines::postgres::copy::{CopyJob, CopyRun};
 use fenice::engines::postgres::expire::Expiry;
 use fenice::engines::postgres::retire::{self, Order, Places};
 use fenice::engines::postgres::vaults;
-use fenice::engines::progress::Progress;
 use fenice::error::{Kind, Result};
 use fenice::plan::retention::Role;
 use fenice::ports::Store;
 use fenice::repository::manifest::SnapshotManifest;
 use fenice::repository::seal::Identities;
-use fenice::repository::vault::{Vault, WriteSettings};
+use fenice::repository::vault::Vault;
 use fenice::repository::{Repository, layout, secrets};
 
+use super::copy_faults::copying;
 use super::expire_faults::expiry;
 use super::scrub::{Harm, Verifying, copy_all, harm, scrub};
 use super::world::{At, World, after, copy, resource};
@@ -118,36 +116,20 @@ fn a_kit_opens_every_epoch_or_tells_which_it_does_not() {
     assert_eq!(failed[0].object.as_deref(), Some(first.as_str()));
 }
 
-fn copying(from: &Repository, to: &Repository, days: u64) -> CopyRun {
-    let job = CopyJob {
-        from: from.clone(),
-        to: to.clone(),
-        resource: resource(),
-        terms: World::terms(),
-        replicate: Replicate::All,
-        clock: Arc::new(At(after(days))),
-        entropy: Arc::new(SystemEntropy),
-        progress: Arc::new(Progress::default()),
-        workers: 1,
-        write: WriteSettings { pack_bytes: 256 << 10, ..WriteSettings::default() },
-    };
-    job.run().unwrap()
-}
-
 #[test]
 fn copies_of_every_epoch_lie_in_the_present_one_of_the_copies() {
     let mut world = rotated();
     let mut there = World::empty();
     let (from, to) = (world.repository(&world.base), there.repository(&there.base));
     there.trees.clone_from(&world.trees);
-    let run = copying(&from, &to, 13);
+    let run = copying(&from, &to, 13).unwrap();
     assert_eq!((run.failed.len(), run.snapshots.len()), (0, 5), "{run:?}");
     assert_eq!(epochs_of(&there.check(&to)), [1; 5]);
 
     assert_eq!(begin(&to).unwrap().epoch, 2);
     world.take(&from, tree(5));
     there.trees.clone_from(&world.trees);
-    let run = copying(&from, &to, 16);
+    let run = copying(&from, &to, 16).unwrap();
     assert_eq!((run.failed.len(), run.snapshots.len()), (0, 1), "{run:?}");
     assert_eq!(epochs_of(&there.check(&to)), [1, 1, 1, 1, 1, 2]);
     assert_eq!(epochs_of(&world.check(&from)), [1, 1, 1, 2, 2, 2]);

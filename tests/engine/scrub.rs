@@ -7,7 +7,6 @@ use std::sync::Arc;
 use fenice::adapters::system::SystemEntropy;
 use fenice::catalog::Catalog;
 use fenice::config::Replicate;
-use fenice::engines::postgres::copy::CopyJob;
 use fenice::engines::postgres::scrub::{Order, Scrub, ScrubRun};
 use fenice::engines::progress::Progress;
 use fenice::model::Span;
@@ -16,6 +15,7 @@ use fenice::ports::Store;
 use fenice::repository::Repository;
 use fenice::repository::vault::WriteSettings;
 
+use super::copy_faults::copying;
 use super::world::{At, World, after, copy, resource};
 use crate::support::Scratch;
 
@@ -55,19 +55,7 @@ pub fn scrub(repository: &Repository, other: Option<&Repository>, role: Role) ->
 }
 
 pub fn copy_all(from: &Repository, to: &Repository) {
-    let job = CopyJob {
-        from: from.clone(),
-        to: to.clone(),
-        resource: resource(),
-        terms: World::terms(),
-        replicate: Replicate::All,
-        clock: Arc::new(At(after(13))),
-        entropy: Arc::new(SystemEntropy),
-        progress: Arc::new(Progress::default()),
-        workers: 1,
-        write: WriteSettings { pack_bytes: 256 << 10, ..WriteSettings::default() },
-    };
-    let run = job.run().unwrap();
+    let run = copying(from, to, 13).unwrap();
     assert!(run.failed.is_empty() && run.snapshots.len() == 5, "{run:?}");
 }
 

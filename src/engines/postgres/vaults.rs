@@ -17,7 +17,8 @@ use crate::ports::Entropy;
 use crate::ports::store::Lock;
 use crate::repository::manifest::{self, SnapshotManifest};
 use crate::repository::pin::{self, OwnPin, PinFile, Pinned};
-use crate::repository::vault::layout::{Layout, ids_of};
+use crate::repository::vault::layout::Layout;
+use crate::repository::vault::remains::snapshot_ids;
 use crate::repository::vault::{Id, Vault};
 use crate::repository::{Repository, layout, secrets};
 
@@ -111,9 +112,8 @@ pub fn listed_snapshots(
     resource: &ResourceName,
 ) -> Result<BTreeMap<u32, BTreeSet<Id>>> {
     let snapshots_of = |epoch| {
-        let below = Layout::new(&layout::vault(resource, epoch))?.snapshots();
-        let listed = repository.store.list(&below)?;
-        Ok((epoch, ids_of(&listed).map(|(id, _)| id).collect()))
+        let vault = Layout::new(&layout::vault(resource, epoch))?;
+        Ok((epoch, snapshot_ids(repository.store.as_ref(), &vault)?))
     };
     epochs(repository, resource, [])?.all().map(snapshots_of).collect()
 }

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::Vault;
 use super::id::Id;
-use super::layout::ids_of;
+use super::layout::{Layout, ids_of};
 use crate::error::Result;
+use crate::ports::Store;
 
 /// A pack that waits for its deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,17 +24,11 @@ impl Vault {
     /// The ids of the snapshots that are there. A backup that ended between its snapshot and its
     /// manifest leaves one that nobody names; pruning removes it.
     pub fn snapshot_ids(&self) -> Result<BTreeSet<Id>> {
-        let listing = self.store().list(&self.layout().snapshots())?;
-        Ok(ids_of(&listing).map(|(id, _)| id).collect())
+        snapshot_ids(self.store(), self.layout())
     }
 
-    /// When each pack that is still stored was marked for deletion. A mark that nobody dated
-    /// counts from the earliest instant there is: nobody can say that it is young.
-    pub fn packs_marked_at(&self) -> Result<Vec<Timestamp>> {
-        Ok(self.packs_marked()?.into_iter().map(|pack| pack.marked_at).collect())
-    }
-
-    /// The same, with what is known of their locks.
+    /// Each pack that is still stored and was marked for deletion. A mark that nobody dated counts
+    /// from the earliest instant there is: nobody can say that it is young.
     pub fn packs_marked(&self) -> Result<Vec<MarkedPack>> {
         let files = self.index_files()?;
         // A crash between mark and index left a pack in use: the mark is void.
@@ -55,4 +50,10 @@ impl Vault {
         marks.retain(|id, _| listed.contains_key(id));
         Ok(marks.into_values().collect())
     }
+}
+
+/// [`Vault::snapshot_ids`] of a vault that need not be opened for it.
+pub fn snapshot_ids(store: &dyn Store, layout: &Layout) -> Result<BTreeSet<Id>> {
+    let listing = store.list(&layout.snapshots())?;
+    Ok(ids_of(&listing).map(|(id, _)| id).collect())
 }

@@ -8,7 +8,8 @@
 
 mod wanted;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,7 +21,7 @@ use crate::model::ResourceName;
 use crate::plan::retention::Terms;
 use crate::ports::Clock;
 use crate::ports::store::Retained;
-use crate::repository::Repository;
+use crate::repository::{Repository, at_once};
 
 use wanted::Wanted;
 
@@ -99,7 +100,7 @@ impl Locking {
         };
         let due: Vec<&Wanted> = wanted.iter().filter(is_due).collect();
         for batch in due.chunks(BATCH) {
-            let (ends, failures) = self.lock_batch(batch)?;
+            let (ends, failures) = self.lock_batch(batch);
             run.locked += ends.len() as u64;
             self.catalog.note_retained(id, resource, &ends)?;
             if let Some(error) = failures.into_iter().next() {
@@ -111,38 +112,26 @@ impl Locking {
         Ok(run)
     }
 
-    /// Locks some objects with several threads: the end of each one's lock, and what failed.
-    fn lock_batch(&self, batch: &[&Wanted]) -> Result<(Ends, Vec<Error>)> {
-        let waiting = Mutex::new(batch.iter());
-        let (ends, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        let work = || {
-            loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(one) = next else { return };
-                match self.lock_one(one) {
-                    Ok(None) => {}
-                    Ok(Some(until)) => {
-                        let mut ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
-                        ends.push((one.key.clone(), until));
-                    }
-                    Err(error) => {
-                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(error);
-                        // A store that fails is not asked any further.
-                        return;
-                    }
-                }
+    /// Locks some objects, several at once: the end of each one's lock, and what failed. A store
+    /// that fails is not asked any further.
+    fn lock_batch(&self, batch: &[&Wanted]) -> (Ends, Vec<Error>) {
+        let failed = AtomicBool::new(false);
+        let locked = at_once::each(THREADS, batch, |one| {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(None);
             }
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-            match panicked {
-                0 => Ok(()),
-                _ => Err(Error::failed("a thread that locked objects panicked")),
+            let locked = self.lock_one(one);
+            failed.fetch_or(locked.is_err(), Ordering::Relaxed);
+            Ok(locked?.map(|until| (one.key.clone(), until)))
+        });
+        let (mut ends, mut failures) = (Vec::new(), Vec::new());
+        for one in locked {
+            match one {
+                Ok(end) => ends.extend(end),
+                Err(error) => failures.push(error),
             }
-        })?;
-        let ends = ends.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((ends, failures.into_inner().unwrap_or_else(PoisonError::into_inner)))
+        }
+        (ends, failures)
     }
 
     /// The end of the lock, as it is remembered; `None` if the object is gone.

@@ -13,7 +13,7 @@ mod points;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,7 +22,7 @@ use crate::catalog::Catalog;
 use crate::catalog::soundness::Sound;
 use crate::config::Replicate;
 use crate::engines::progress::Progress;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{ResourceName, Span};
 use crate::plan::retention::Terms;
 use crate::plan::scrub::{Known, Looked, to_read, verified};
@@ -30,7 +30,7 @@ use crate::ports::store::Entry;
 use crate::ports::{Clock, Entropy};
 use crate::repository::pin::{self, PinFile};
 use crate::repository::vault::WriteSettings;
-use crate::repository::{Repository, layout};
+use crate::repository::{Repository, at_once, layout};
 
 use examine::Finding;
 pub use points::Affected;
@@ -253,7 +253,7 @@ impl Scrub {
         let read_objects = due.len() as u64;
         let mut found = Found { read_objects, read_bytes, ..Found::default() };
         for batch in due.chunks(BATCH) {
-            let findings = self.examine_all(stored, batch)?;
+            let findings = self.examine_all(stored, batch);
             self.note(catalog, batch, &findings, now)?;
             for (key, finding) in findings {
                 match finding {
@@ -269,31 +269,15 @@ impl Scrub {
     }
 
     /// Reads some objects with several threads. What is sound is not in the result.
-    fn examine_all(&self, stored: &Stored, batch: &[&Entry]) -> Result<Vec<(String, Finding)>> {
-        let (waiting, found) = (Mutex::new(batch.iter()), Mutex::new(Vec::new()));
-        let work = || {
-            loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(entry) = next else { return };
-                let finding = self.examine(stored, entry);
-                self.progress.add(entry.bytes);
-                if let Some(finding) = finding {
-                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    found.push((entry.key.clone(), finding));
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.workers.max(1)).map(|_| scope.spawn(work)).collect();
-            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-            match panicked {
-                0 => Ok(()),
-                _ => Err(Error::failed("a thread that verified panicked")),
-            }
-        })?;
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    fn examine_all(&self, stored: &Stored, batch: &[&Entry]) -> Vec<(String, Finding)> {
+        let examined = at_once::each(self.workers, batch, |entry| {
+            let finding = self.examine(stored, entry);
+            self.progress.add(entry.bytes);
+            finding.map(|finding| (entry.key.clone(), finding))
+        });
+        let mut found: Vec<(String, Finding)> = examined.into_iter().flatten().collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(found)
+        found
     }
 
     fn note(
