@@ -10,21 +10,22 @@ use crate::repository::{Repository, layout};
 /// This installation begins generations of its own only where a writer died.
 const ROUNDS: u32 = 3;
 
-/// Writes the manifest of a snapshot whose data is stored. `allowed` is asked just before: whether
-/// this process may still write.
+/// Writes the manifest of a snapshot whose data is stored. `may_commit` is asked just before:
+/// whether this process may still write, and in which generation. It is that of the writer's pin,
+/// and never a newer one that the lease has meanwhile: whoever removed the pin may have removed
+/// what the snapshot uses, and made sure only that nothing of the pin's generation counts any more.
 ///
 /// # Errors
-/// There is one of that id; those of `allowed`. `Kind::Busy` if another installation took over
+/// There is one of that id; those of `may_commit`. `Kind::Busy` if another installation took over
 /// meanwhile: the manifest that may be there then does not count.
 pub fn snapshot(
     repository: &Repository,
     manifest: &SnapshotManifest,
-    allowed: &dyn Fn() -> Result<()>,
+    may_commit: &dyn Fn() -> Result<u64>,
 ) -> Result<SnapshotManifest> {
     let key = layout::snapshot(&manifest.resource, &manifest.id);
     for _ in 0..ROUNDS {
-        allowed()?;
-        let generation = repository.lease().map_or(0, |lease| lease.generation());
+        let generation = may_commit()?;
         let record = SnapshotManifest { generation, ..manifest.clone() };
         if manifest::create(repository, &key, &record)? == Put::Exists {
             let what = format!("a manifest of snapshot {} exists already", manifest.id);

@@ -4,6 +4,8 @@
 //! Who writes to a vault pins it as well, before he looks at what it holds. Whoever removes looks
 //! for pins after he marked what is to go: of the two, one sees the other, whatever pauses.
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +98,57 @@ impl Drop for OwnPin {
             tracing::warn!(error = %error.chain(), "a pin could not be removed");
         }
     }
+}
+
+/// The pin of one who writes, with the generation of the lease that it stands for.
+pub struct WriterPin {
+    repository: Repository,
+    resource: ResourceName,
+    id: String,
+    held: Mutex<(u64, OwnPin)>,
+}
+
+impl WriterPin {
+    /// Pins the vault of a resource. `id` is the writer's own, unique.
+    pub fn put(repository: &Repository, id: String, resource: &ResourceName) -> Result<WriterPin> {
+        let generation = generation_of(repository);
+        let pin = put(repository, &id, &PinFile::writer(resource.clone(), generation))?;
+        let (repository, resource) = (repository.clone(), resource.clone());
+        Ok(WriterPin { repository, resource, id, held: Mutex::new((generation, pin)) })
+    }
+
+    /// As it was put first.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether it is there still: see [`OwnPin::check`].
+    pub fn check(&self) -> Result<()> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).1.check()
+    }
+
+    /// The generation it stands for, which is the lease's, as far as that is known here: if that
+    /// went on, a new pin takes the place of the old one.
+    ///
+    /// # Errors
+    /// `Kind::Busy` if the old one was removed: then something of what it protected may be gone.
+    pub fn generation(&self) -> Result<u64> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = generation_of(&self.repository);
+        if held.0 < now {
+            // The new one first: who saw neither of them comes later, and finds it.
+            let id = format!("{}-{now}", self.id);
+            let next = PinFile::writer(self.resource.clone(), now);
+            let next = put(&self.repository, &id, &next)?;
+            held.1.check()?;
+            *held = (now, next);
+        }
+        Ok(held.0)
+    }
+}
+
+fn generation_of(repository: &Repository) -> u64 {
+    repository.lease().map_or(0, |lease| lease.generation())
 }
 
 /// The pins in force that concern `resource`. A writer's does not lapse by itself.

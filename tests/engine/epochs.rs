@@ -335,7 +335,8 @@ fn calls_of_removing_fail(fault: Fault, step: usize) {
         stage.set(&through);
         let ended = expiry(&repository, 20).apply(true);
         let succeeded = ended.is_ok();
-        assert_eq!(succeeded, !faulty.was_hit(), "{fault:?} at {at}: {:?}", ended.err());
+        // What could be done without, its pin removed, does not make it fail.
+        assert!(succeeded || faulty.was_hit(), "{fault:?} at {at}: {:?}", ended.err());
         stage.set(&store);
         assert_eq!(epochs_of(&world.check(&repository)), [2]);
         for hours in [21, 42] {
@@ -347,7 +348,7 @@ fn calls_of_removing_fail(fault: Fault, step: usize) {
         assert!(epochs_of(&left) == [2] && world.restores(&repository, &left[0].id));
         let again = expiry(&repository, 60).apply(true).unwrap().1;
         assert_eq!((again.epochs_removed.len(), again.vault.unwrap().packs_deleted), (0, 0));
-        if succeeded {
+        if !faulty.was_hit() {
             assert!(at > 40, "only {at} calls");
             return;
         }

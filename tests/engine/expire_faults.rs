@@ -40,7 +40,8 @@ fn every_call_fails(fault: Fault, step: usize) {
         stage.set(&through);
         let ended = expiry(&repository, 0).apply(true);
         let succeeded = ended.is_ok();
-        assert_eq!(succeeded, !faulty.was_hit(), "{fault:?} at {at}: {:?}", ended.err());
+        // What could be done without, its pin removed, does not make it fail.
+        assert!(succeeded || faulty.was_hit(), "{fault:?} at {at}: {:?}", ended.err());
         stage.set(&store);
         assert!(!world.check(&repository).is_empty(), "the newest always stays");
         for hours in [20, 41] {
@@ -57,7 +58,7 @@ fn every_call_fails(fault: Fault, step: usize) {
         let pruned = again.vault.unwrap();
         assert_eq!((again.snapshots, again.log_objects), (0, 0));
         assert_eq!((pruned.packs_marked, pruned.packs_deleted, pruned.packs_waiting), (0, 0, 0));
-        if succeeded {
+        if !faulty.was_hit() {
             assert!(at > 40, "only {at} calls");
             return;
         }

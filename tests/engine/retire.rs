@@ -263,14 +263,15 @@ fn every_call_fails(fault: Fault, step: usize) {
         for hours in [OVER, OVER + 20] {
             failed |= expiry(&repository, hours).apply(true).is_err();
         }
-        assert_eq!(failed, faulty.was_hit(), "{fault:?} at {at}");
+        // What could be done without, its pin removed, does not make it fail.
+        assert!(!failed || faulty.was_hit(), "{fault:?} at {at}");
         stage.set(&store);
         world.check(&repository);
         for hours in [40, 60, 80] {
             expiry(&repository, OVER + hours).apply(true).unwrap();
         }
         assert_only_evidence(store.as_ref(), &id);
-        if !failed {
+        if !faulty.was_hit() {
             assert!(at > 60, "only {at} calls");
             return;
         }

@@ -126,9 +126,15 @@ impl Turnstile {
     fn intervenes(&self, state: &mut State, at: usize, dice: &mut Dice) -> bool {
         let seconds =
             |dice: &mut Dice, most: usize| Duration::from_secs(1 + dice.below(most) as u64);
-        // Once before each of these: whoever pauses is let through when he comes to.
+        // Once before each of these: whoever pauses is let through when he comes to. Meanwhile the
+        // other one does not sleep, for then nothing would come of it.
         if std::mem::take(&mut state.delicate[at]) && dice.below(4) == 0 {
             state.paused_until[at] = state.now + seconds(dice, 150);
+            for other in (0..SEATS).filter(|other| *other != at) {
+                if let Seat::Asleep(until) = &mut state.seats[other] {
+                    *until = state.now.min(*until);
+                }
+            }
             return true;
         }
         match dice.below(1_000) {
@@ -162,9 +168,18 @@ impl Turnstile {
         self.wait(at, Seat::Asleep(until), false);
     }
 
-    pub fn leave(&self, at: usize) {
+    fn leave(&self, at: usize) {
         self.state.lock().unwrap().seats[at] = Seat::Gone;
         self.moved.notify_all();
+    }
+}
+
+/// Leaves the seat when dropped: also one that panics holds up nobody.
+pub struct Taken(Arc<SeatStore>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.turnstile.leave(self.0.seat);
     }
 }
 
@@ -197,6 +212,11 @@ impl SeatStore {
         }
     }
 
+    /// The seat is left when the value is dropped.
+    pub fn taken(self: Arc<SeatStore>) -> Taken {
+        Taken(self)
+    }
+
     /// From now on this lease is renewed; `None` is a daemon that holds none.
     pub fn keep(&self, lease: Option<Arc<Lease>>) {
         let now = self.turnstile.monotonic();
@@ -217,7 +237,8 @@ impl SeatStore {
         let now = self.turnstile.monotonic();
         let due = {
             let mut kept = self.lease.lock().unwrap();
-            let due = kept.as_ref().filter(|(_, at)| now - *at >= RENEW_EVERY).cloned();
+            let is_due = |at: Duration| now.saturating_sub(at) >= RENEW_EVERY;
+            let due = kept.as_ref().filter(|(_, at)| is_due(*at)).cloned();
             if let (Some(_), Some((_, at))) = (&due, kept.as_mut()) {
                 *at = now;
             }

@@ -1,5 +1,6 @@
-//! Two daemons that both hold themselves in charge (RULES 21): paused, cut off, deposed between any
-//! two calls, with locks that keep nobody out. `FENICE_TEST_ROUNDS` says how often.
+//! Two daemons that both hold themselves in charge (RULES 21), or two processes of one: paused, cut
+//! off, deposed between any two calls, with locks that keep nobody out. `FENICE_TEST_ROUNDS` says
+//! how often.
 //!
 //! After each round: what was acknowledged counts and restores, whatever counts restores, nothing
 //! counts that was committed after the takeover by another, and the survivor can go on.
@@ -90,6 +91,7 @@ impl Store for Watched {
 
 struct Daemon<'w> {
     world: &'w World,
+    installation: &'static str,
     store: Arc<SeatStore>,
     told: Arc<Mutex<Told>>,
     dice: Dice,
@@ -101,6 +103,7 @@ impl Daemon<'_> {
     }
 
     fn live(&mut self) {
+        let _seat = self.store.clone().taken();
         for _ in 0..4 {
             let ended = self.be_in_charge();
             self.store.keep(None);
@@ -110,7 +113,6 @@ impl Daemon<'_> {
             let pause = [1, 3, 40, 20_000][self.dice.below(4)];
             self.clock().sleep(self.store.seat, Duration::from_secs(pause));
         }
-        self.clock().leave(self.store.seat);
     }
 
     /// Takes the lease and works under it, until something fails.
@@ -120,7 +122,7 @@ impl Daemon<'_> {
         let repository = Repository::open(store, self.world.recipients.clone(), Some(identities))?;
         let (clock, seat) = (self.clock(), self.store.seat);
         let claimant = Claimant {
-            installation: ["one", "two"][seat],
+            installation: self.installation,
             host: ["one", "two"][seat],
             clock: self.clock(),
             entropy: &SystemEntropy,
@@ -176,7 +178,7 @@ impl Daemon<'_> {
             ..snapshot(0, committed.snapshot.to_string())
         };
         self.told.lock().unwrap().begun.insert(id.clone(), tree);
-        commit::snapshot(repository, &manifest, &|| lock.check())?;
+        commit::snapshot(repository, &manifest, &|| lock.may_commit())?;
         self.told.lock().unwrap().acknowledged.insert(id);
         Ok(())
     }
@@ -251,7 +253,10 @@ fn one_round(world: &World, seed: u64) -> Told {
             .map(|seat| {
                 let store = Arc::new(SeatStore::new(&watched, &turnstile, seat));
                 let dice = Dice::of(seed.wrapping_mul(31).wrapping_add(seat as u64));
-                let mut daemon = Daemon { world, store, told: told.clone(), dice };
+                // In every third round they are two processes of one, which share its lease.
+                let installation =
+                    if seed.is_multiple_of(3) { "one" } else { ["one", "two"][seat] };
+                let mut daemon = Daemon { world, installation, store, told: told.clone(), dice };
                 scope.spawn(move || daemon.live())
             })
             .collect();

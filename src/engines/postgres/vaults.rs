@@ -16,11 +16,11 @@ use crate::model::ResourceName;
 use crate::ports::Entropy;
 use crate::ports::store::Lock;
 use crate::repository::manifest::{self, SnapshotManifest};
-use crate::repository::pin::{self, OwnPin, PinFile, Pinned};
+use crate::repository::pin::{self, Pinned, WriterPin};
 use crate::repository::vault::layout::Layout;
 use crate::repository::vault::remains::snapshot_ids;
 use crate::repository::vault::{Id, Vault};
-use crate::repository::{Repository, layout, secrets};
+use crate::repository::{Repository, generation, layout, secrets};
 
 /// Epochs count from here.
 pub const FIRST_EPOCH: u32 = 1;
@@ -127,28 +127,29 @@ pub fn lock(repository: &Repository, resource: &ResourceName) -> Result<Box<dyn 
     Ok(Box::new(fence(repository, resource)?))
 }
 
-/// The same for who stores anything in the vault; take it before looking at what the vault holds.
-/// Its pin tells whoever removes, should the lock fail to keep him out.
+/// The same for who changes the vault, storing or removing; take it before looking at what the
+/// vault holds. Its pin tells whoever removes, should the lock fail to keep him out.
+///
+/// # Errors
+/// Those of [`lock`], and the store's.
 pub fn write(
     repository: &Repository,
     resource: &ResourceName,
     now: Timestamp,
     entropy: &dyn Entropy,
-) -> Result<Box<dyn Lock>> {
+) -> Result<Writing> {
     let fence = fence(repository, resource)?;
     forget_dead_writers(repository, resource)?;
     let mut token = [0; 4];
     entropy.fill(&mut token);
     let id = format!("write-{}-{}", layout::instant(now), hex::encode(token));
-    let generation = repository.lease().map_or(0, |lease| lease.generation());
-    let pin = pin::put(repository, &id, &PinFile::writer(resource.clone(), generation))?;
-    Ok(Box::new(Writing { pin, fence }))
+    Ok(Writing { pin: WriterPin::put(repository, id, resource)?, fence })
 }
 
 /// Removes the pins of writers that died. Call it under [`lock`]: none of them can be alive but one
 /// that was paused so long that it lost the lock. Should that one commit after all, it would be in
 /// a generation that is over.
-pub fn forget_dead_writers(repository: &Repository, resource: &ResourceName) -> Result<()> {
+fn forget_dead_writers(repository: &Repository, resource: &ResourceName) -> Result<()> {
     let dead = pin::of_writers(repository, resource)?;
     if dead.is_empty() {
         return Ok(());
@@ -159,7 +160,11 @@ pub fn forget_dead_writers(repository: &Repository, resource: &ResourceName) -> 
             return Ok(());
         }
         let of = |pin: &Pinned| pin.file.as_ref().and_then(|file| file.writer);
-        if dead.iter().filter_map(of).max() >= Some(lease.generation()) {
+        // What the lease says is not enough: whoever took it over may have died before he recorded
+        // what counts.
+        let recorded = generation::newest(repository.store.as_ref())?;
+        let recorded = recorded.map_or(0, |record| record.generation);
+        if dead.iter().filter_map(of).max() >= Some(recorded) {
             lease.begin_generation(repository)?;
         }
     }
@@ -184,10 +189,28 @@ impl Lock for Fence {
     }
 }
 
-/// The right to store something. The pin goes before the lock.
-struct Writing {
-    pin: OwnPin,
+/// The right to change the vault. The pin goes before the lock.
+pub struct Writing {
+    pin: WriterPin,
     fence: Fence,
+}
+
+impl Writing {
+    /// Of its own pin.
+    pub fn pin_id(&self) -> &str {
+        self.pin.id()
+    }
+
+    /// Whether a snapshot may be committed now, and in which generation of the lease: see
+    /// [`crate::repository::commit::snapshot`].
+    ///
+    /// # Errors
+    /// `Kind::Busy` if another writes now, or took this process for dead.
+    pub fn may_commit(&self) -> Result<u64> {
+        let generation = self.pin.generation()?;
+        self.check()?;
+        Ok(generation)
+    }
 }
 
 impl Lock for Writing {

@@ -25,7 +25,7 @@ use super::super::expire::facts::of_manifests;
 use super::super::restore::facts::{self, Stored};
 use super::super::restore::recover::checked_plan;
 use super::super::restore::sources::Sources;
-use super::super::vaults::{self, Current};
+use super::super::vaults::{self, Current, Writing};
 use super::log::{self, LogCopied};
 
 /// What copying one resource works with.
@@ -103,7 +103,7 @@ impl CopyJob {
         if !plan.snapshots.is_empty() {
             let to = vaults::open_or_make(&self.to, &self.resource, plan.now, entropy)?;
             for due in &plan.snapshots {
-                match self.copy(due, &stored, &to, lock.as_ref()) {
+                match self.copy(due, &stored, &to, &lock) {
                     Ok(copied) => run.snapshots.push(copied),
                     Err(error) => run.failed.push((due.id.clone(), error.chain())),
                 }
@@ -112,7 +112,7 @@ impl CopyJob {
         if plan.log {
             self.progress.enter("copying the log");
             let window_start = self.terms.window_start(plan.now);
-            log::copy_all(self, &stored, window_start, lock.as_ref(), &mut run)?;
+            log::copy_all(self, &stored, window_start, &lock, &mut run)?;
         }
         Ok(run)
     }
@@ -127,7 +127,7 @@ impl CopyJob {
         due: &CopyDue,
         stored: &Stored,
         to: &Current,
-        lock: &dyn Lock,
+        lock: &Writing,
     ) -> Result<SnapshotCopy> {
         let original = stored.manifest(&due.id)?;
         let _pin = self.pin(original)?;
@@ -162,7 +162,7 @@ impl CopyJob {
         &self,
         original: &SnapshotManifest,
         to: &Current,
-        lock: &dyn Lock,
+        lock: &Writing,
     ) -> Result<SnapshotCopied> {
         let what = || format!("copy the files of snapshot {}", original.id);
         let from = facts::open_vault(&self.from, original).attempt(what)?;
@@ -185,7 +185,7 @@ impl CopyJob {
         original: &SnapshotManifest,
         brought: &LogCopied,
         (epoch, copied): (u32, &SnapshotCopied),
-        lock: &dyn Lock,
+        lock: &Writing,
     ) -> Result<()> {
         let copied_at = self.clock.now();
         let of_object =
@@ -198,7 +198,7 @@ impl CopyJob {
             ..original.clone()
         };
         self.provable(&copy)?;
-        commit::snapshot(&self.to, &copy, &|| lock.check()).map(drop)
+        commit::snapshot(&self.to, &copy, &|| lock.may_commit()).map(drop)
     }
 
     /// Whether the copies alone bring the snapshot back, judged by what is listed there.

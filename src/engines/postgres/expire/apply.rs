@@ -17,7 +17,7 @@ use crate::repository::vault::WriteSettings;
 use crate::repository::vault::prune::Pruned;
 use crate::repository::{Repository, layout};
 
-use super::super::vaults;
+use super::super::vaults::{self, Writing};
 use super::arrived::Arrived;
 use super::facts::{self, Known};
 use super::locked::{Locked, plan_with_locks};
@@ -79,7 +79,7 @@ struct RemovedManifest {
 impl Expiry {
     /// What would be done now, read by the checker; removes nothing.
     pub fn plan(&self) -> Result<RetentionPlan> {
-        self.read().map(|(_, planned)| planned)
+        self.read(None).map(|(_, planned)| planned)
     }
 
     /// Plans under the lock and removes what has no place left. `confirmed` says that a person
@@ -91,16 +91,17 @@ impl Expiry {
     /// are being removed: it ends then, with what the hold names put back. A resource cannot be
     /// reinstated meanwhile: that takes the same lock.
     pub fn apply(&self, confirmed: bool) -> Result<(RetentionPlan, Applied)> {
-        let lock = vaults::lock(&self.repository, &self.resource)?;
-        vaults::forget_dead_writers(&self.repository, &self.resource)?;
-        let (known, planned) = self.read()?;
+        let (now, entropy) = (self.clock.now(), self.entropy.as_ref());
+        // Of two runs that both take the other for dead, one goes on.
+        let lock = vaults::write(&self.repository, &self.resource, now, entropy)?;
+        let (known, planned) = self.read(Some(lock.pin_id()))?;
         if !planned.doubts.is_empty() && !confirmed {
             return Err(Error::refused("this is not the usual retention")
                 .because(planned.doubts.join("; "))
                 .hint("Look at it without --apply; if it is right, add --confirm."));
         }
         let mut manifests = Manifests::default();
-        let done = self.remove_manifests(&known, &planned, lock.as_ref(), &mut manifests);
+        let done = self.remove_manifests(&known, &planned, &lock, &mut manifests);
         // Whatever stopped it, who arrived meanwhile gets back what was taken from under him.
         let now = self.clock.now();
         let arrived = Arrived::since(&known, &self.repository, &self.resource, now);
@@ -115,18 +116,18 @@ impl Expiry {
         let mut epochs_removed = Vec::new();
         let as_planned = arrived.is_empty() && manifests.locked.is_empty();
         if as_planned {
-            log_objects = self.remove_log(&planned, lock.as_ref(), &mut locked)?;
+            log_objects = self.remove_log(&planned, &lock, &mut locked)?;
             if known.facts.pins.is_empty() {
                 let leaving: BTreeSet<&str> = planned.removed().map(|r| r.id.as_str()).collect();
                 let staying = known.manifests.iter().filter(|m| !leaving.contains(m.id.as_str()));
                 let staying: Vec<&SnapshotManifest> = staying.collect();
-                self.remove_late(&known, lock.as_ref(), &mut locked)?;
-                vault = Some(self.prune(&known, &staying, lock.as_ref())?);
-                epochs_removed = self.remove_ended(&known, &staying, lock.as_ref(), &mut locked)?;
+                self.remove_late(&known, &lock, &mut locked)?;
+                vault = Some(self.prune(&known, &staying, &lock)?);
+                epochs_removed = self.remove_ended(&known, &staying, &lock, &mut locked)?;
             }
         }
         let leftovers = match known.retirement.is_some() && as_planned {
-            true => self.close(lock.as_ref(), &mut locked)?,
+            true => self.close(&lock, &mut locked)?,
             false => 0,
         };
         let arrived = arrived.told().into_iter().chain(manifests.locked).collect();
@@ -187,10 +188,11 @@ impl Expiry {
         Ok(put_back)
     }
 
-    fn read(&self) -> Result<(Known, RetentionPlan)> {
+    /// `own_pin` is that of this run, which waits for nobody.
+    fn read(&self, own_pin: Option<&str>) -> Result<(Known, RetentionPlan)> {
         let now = self.clock.now();
         let (repository, resource) = (&self.repository, &self.resource);
-        let mut known = facts::read(repository, self.copies.as_ref(), resource, now)?;
+        let mut known = facts::read(repository, self.copies.as_ref(), resource, own_pin, now)?;
         let terms = self.terms.given(&known.facts);
         let planned = plan_with_locks(repository, resource, &mut known.facts, &terms, now)?;
         let wrong = check(&planned, &known.facts, &terms);
@@ -224,8 +226,8 @@ impl Expiry {
 
     /// Removes what is left of a retired resource once its data is gone, by facts read anew: the
     /// log and the vault have just been cleared. Whatever a kill leaves, the next run finds.
-    fn close(&self, lock: &dyn Lock, locked: &mut Locked) -> Result<u64> {
-        let (_, planned) = self.read()?;
+    fn close(&self, lock: &Writing, locked: &mut Locked) -> Result<u64> {
+        let (_, planned) = self.read(Some(lock.pin_id()))?;
         let Closing::Due(leftovers) = planned.closing else { return Ok(0) };
         let mut removed = 0;
         for leftover in &leftovers {
@@ -252,7 +254,7 @@ impl Expiry {
     /// Whether nobody writes or reads now, or did since `known` was read and left something.
     pub(super) fn is_undisturbed(&self, known: &Known) -> Result<bool> {
         let (repository, resource) = (&self.repository, &self.resource);
-        if !facts::pins(repository, resource, self.clock.now())?.is_empty() {
+        if !known.pins(repository, resource, self.clock.now())?.is_empty() {
             return Ok(false);
         }
         let known = known.manifests.iter().chain(&known.late);

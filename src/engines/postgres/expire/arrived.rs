@@ -24,7 +24,7 @@ impl Arrived {
         now: Timestamp,
     ) -> Result<Arrived> {
         let mut arrived = Arrived::holds_since(known, repository, resource, now)?;
-        arrived.pins = facts::pins(repository, resource, now)?;
+        arrived.pins = known.pins(repository, resource, now)?;
         let is_known = |pin: &Pin| known.facts.pins.iter().any(|before| before.id == pin.id);
         arrived.pins.retain(|pin| !is_known(pin));
         Ok(arrived)

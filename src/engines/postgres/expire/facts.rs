@@ -34,6 +34,8 @@ pub struct Known {
     pub in_vaults: BTreeMap<u32, BTreeSet<Id>>,
     /// Ids of every hold ever given, in force or not.
     pub holds: BTreeSet<String>,
+    /// The pin of who reads this, which counts for nothing.
+    own_pin: Option<String>,
     /// The order by which the resource is out of use.
     pub retirement: Option<Retirement>,
     pub epochs: Epochs,
@@ -47,6 +49,7 @@ pub fn read(
     repository: &Repository,
     copies: Option<&Repository>,
     resource: &ResourceName,
+    own_pin: Option<&str>,
     now: Timestamp,
 ) -> Result<Known> {
     // In this order: what somebody who writes just now has stored was there before his pin went,
@@ -60,9 +63,11 @@ pub fn read(
         None => Vec::new(),
     };
     let mut known = without_vault(repository, resource, manifests, &proofs, &copies, now)?;
+    known.own_pin = own_pin.map(str::to_owned);
     let is_known = |pin: &Pin| known.facts.pins.iter().any(|later| later.id == pin.id);
     let ended: Vec<Pin> = pinned.into_iter().filter(|pin| !is_known(pin)).collect();
     known.facts.pins.extend(ended);
+    known.facts.pins.retain(|pin| Some(pin.id.as_str()) != own_pin);
     known.epochs = vaults::epochs(repository, resource, &known.manifests)?;
     for epoch in known.epochs.all() {
         // What nobody can open is not pruned: it goes whole, when nothing names it any more.
@@ -134,7 +139,22 @@ pub fn without_vault(
     }
     let (late, in_vaults) = (Vec::new(), BTreeMap::new());
     let (epochs, vaults) = (Epochs::default(), BTreeMap::new());
-    Ok(Known { facts, manifests, late, in_vaults, holds, retirement, epochs, vaults })
+    let own_pin = None;
+    Ok(Known { facts, manifests, late, in_vaults, holds, own_pin, retirement, epochs, vaults })
+}
+
+impl Known {
+    /// Who reads or writes now, besides who read this.
+    pub(super) fn pins(
+        &self,
+        repository: &Repository,
+        resource: &ResourceName,
+        now: Timestamp,
+    ) -> Result<Vec<Pin>> {
+        let mut pins = pins(repository, resource, now)?;
+        pins.retain(|pin| Some(pin.id.as_str()) != self.own_pin.as_deref());
+        Ok(pins)
+    }
 }
 
 /// The ids that those of these snapshots have in the vault which lie in that of `epoch`.
@@ -149,11 +169,7 @@ pub(super) fn vault_ids<'m>(
 }
 
 /// Who reads just now.
-pub(super) fn pins(
-    repository: &Repository,
-    resource: &ResourceName,
-    now: Timestamp,
-) -> Result<Vec<Pin>> {
+fn pins(repository: &Repository, resource: &ResourceName, now: Timestamp) -> Result<Vec<Pin>> {
     let pinned = |pin: pin::Pinned| Pin { id: pin.id, snapshot: pin.file.map(|f| f.snapshot) };
     Ok(pin::in_force(repository, resource, now)?.into_iter().map(pinned).collect())
 }

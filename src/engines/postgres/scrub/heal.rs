@@ -22,7 +22,7 @@ use crate::repository::{Repository, layout, secrets};
 use super::super::copy::CopyJob;
 use super::super::restore::facts;
 use super::super::restore::sources::Sources;
-use super::super::vaults;
+use super::super::vaults::{self, Writing};
 use super::missing::readable;
 use super::points::Affected;
 use super::stored::{Stored, What};
@@ -35,7 +35,7 @@ const THERE: &str = "read it in the other repository";
 impl Scrub {
     /// Tries everything; what fails is noted with the damage. Order: what identifies the resource,
     /// then its log, then the vault, then snapshots, which need all of that.
-    pub(super) fn heal(&self, damage: &mut [Damage], affected: &[Affected], lock: &dyn Lock) {
+    pub(super) fn heal(&self, damage: &mut [Damage], affected: &[Affected], lock: &Writing) {
         let stored = match self.list() {
             Ok(stored) => stored,
             Err(error) => return damage.iter_mut().for_each(|one| one.not_healed(&error)),
@@ -110,7 +110,7 @@ impl Scrub {
         key: &str,
         limit_bytes: u64,
         exact_bytes: Option<u64>,
-        lock: &dyn Lock,
+        lock: &Writing,
     ) -> Result<()> {
         let there = WalArchive { repository: self.helper()?.clone(), ..archive.clone() };
         there.check_key(key, limit_bytes, exact_bytes).attempt(|| THERE.into())?;
@@ -124,7 +124,7 @@ impl Scrub {
         epoch: u32,
         stored: &Stored,
         damage: &[Damage],
-        lock: &dyn Lock,
+        lock: &Writing,
     ) -> Result<Mended> {
         let (mut index_files, mut packs) = (BTreeSet::new(), BTreeSet::new());
         for one in damage {
@@ -171,7 +171,7 @@ impl Scrub {
         stored: &Stored,
         damage: &mut [Damage],
         affected: &[Affected],
-        lock: &dyn Lock,
+        lock: &Writing,
     ) {
         let mut ids: BTreeSet<String> =
             affected.iter().map(|affected| affected.snapshot.clone()).collect();
@@ -205,7 +205,7 @@ impl Scrub {
     }
 
     /// Removes a damaged snapshot of the vault once no manifest names it.
-    fn forget_vault_snapshot(&self, key: &str, id: &Id, lock: &dyn Lock) -> Result<()> {
+    fn forget_vault_snapshot(&self, key: &str, id: &Id, lock: &Writing) -> Result<()> {
         let named = readable(&self.repository, &self.resource)?;
         if named.iter().any(|manifest| manifest.vault.snapshot == id.to_string()) {
             return Err(Error::failed(NOT_THERE));
@@ -214,7 +214,7 @@ impl Scrub {
         self.repository.store.remove(key)
     }
 
-    fn heal_snapshot(&self, id: &str, lock: &dyn Lock) -> Result<()> {
+    fn heal_snapshot(&self, id: &str, lock: &Writing) -> Result<()> {
         let other = self.helper()?;
         let key = layout::snapshot(&self.resource, id);
         let theirs: SnapshotManifest = manifest::read(other, &key).attempt(|| THERE.into())?;

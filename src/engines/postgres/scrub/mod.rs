@@ -214,7 +214,7 @@ impl Scrub {
             there.contains(one.key.as_str()) || names(&missing, &one.key) || names(&lost, &one.key)
         });
         let before = std::mem::take(&mut found.points.affected);
-        self.heal(&mut found.damage, &before, lock.as_ref());
+        self.heal(&mut found.damage, &before, &lock);
         self.look_again(&mut found.damage, order, now)?;
         let left: Vec<Damage> = found.damage.iter().filter(|d| !d.healed).cloned().collect();
         found.points = self.points(&left, now)?;

@@ -18,7 +18,7 @@ use crate::repository::{Repository, commit, retirement};
 
 use super::super::cluster;
 use super::super::source::{Reached, Source};
-use super::super::vaults::{self, Current};
+use super::super::vaults::{self, Current, Writing};
 use super::log::LogKeeper;
 use super::read::ReadOutcome;
 
@@ -48,7 +48,7 @@ pub struct OpenVault {
     pub vault: Vault,
     pub epoch: u32,
     pub index: Arc<Index>,
-    lock: Box<dyn Lock>,
+    lock: Writing,
 }
 
 /// The two labels of `pg_backup_stop` or of a base backup's archive.
@@ -136,7 +136,7 @@ impl SnapshotJob {
         let repository = self.repository.clone();
         // Until the manifest is there, retention takes the vault's snapshot for a remainder.
         // Whoever took over meanwhile may have removed what it uses.
-        blocking(move || commit::snapshot(&repository, &manifest, &|| lock.check())).await
+        blocking(move || commit::snapshot(&repository, &manifest, &|| lock.may_commit())).await
     }
 }
 
