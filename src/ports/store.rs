@@ -95,6 +95,12 @@ pub trait Store: Send + Sync {
     /// Creates the object if no object has this key (`O_EXCL`/link, `If-None-Match: *`).
     fn put_new(&self, key: &str, body: &[u8]) -> Result<Put>;
 
+    /// How many objects are best put at once. A folder takes two: one is flushed while the other is
+    /// written.
+    fn puts_at_once(&self) -> usize {
+        2
+    }
+
     /// The whole object; `None` if there is none.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
 

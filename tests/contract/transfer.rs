@@ -96,7 +96,7 @@ fn a_large_object_goes_up_in_parts_and_comes_back_in_ranges() {
 fn a_large_object_is_replaced_and_removed_as_any_other() {
     let bucket = Bucket::versioned();
     let store = bucket.store();
-    store.put_new("large/a", &body(17 * MIB, 1)).unwrap();
+    store.put_new("large/a", &body(33 * MIB, 1)).unwrap();
     let other = body(9 * MIB, 2);
     assert_eq!(store.replace("large/a", &mut |_| Ok(other.clone())).unwrap(), Replaced::Done);
     assert!(store.get("large/a").unwrap().unwrap() == other);
@@ -123,7 +123,7 @@ fn what_fits_into_a_range_costs_one_request() {
 #[test]
 fn one_failed_request_of_an_upload_changes_nothing() {
     let (bucket, gateway, store, direct) = far();
-    let body = body(17 * MIB, 4);
+    let body = body(33 * MIB, 4);
     let cases: [(Chosen, Deed); 9] = [
         (is_begin, Deed::Refuse),
         (is_second_part, Deed::Refuse),
@@ -160,7 +160,7 @@ fn an_upload_that_cannot_go_on_is_an_error_and_leaves_nothing() {
             scope.spawn(move || {
                 let (bucket, gateway, store, direct) = far();
                 gateway.always(is_meant, deed);
-                let error = store.put_new("large/a", &body(17 * MIB, 5)).unwrap_err();
+                let error = store.put_new("large/a", &body(33 * MIB, 5)).unwrap_err();
                 assert_eq!(error.retry(), Retry::Later, "{deed:?}: {error:?}");
                 assert_eq!(direct.get("large/a").unwrap(), None, "{deed:?}");
                 assert_eq!(bucket.uploads(), [""; 0], "{deed:?}");
@@ -171,7 +171,7 @@ fn an_upload_that_cannot_go_on_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn an_upload_whose_end_is_never_confirmed_is_found_to_be_ours_or_an_error() {
-    let body = &body(17 * MIB, 6);
+    let body = &body(33 * MIB, 6);
     thread::scope(|scope| {
         scope.spawn(|| {
             let (bucket, gateway, store, direct) = far();
@@ -213,7 +213,7 @@ fn an_upload_does_not_overwrite_what_came_meanwhile() {
             // The answer that says so gets lost, or does not.
             if silent { Deed::DoneButSilent } else { Deed::Pass }
         });
-        assert_eq!(store.put_new("large/a", &body(17 * MIB, 7)).unwrap(), Put::Exists);
+        assert_eq!(store.put_new("large/a", &body(33 * MIB, 7)).unwrap(), Put::Exists);
         assert_eq!(direct.get("large/a").unwrap().unwrap(), b"theirs");
         assert_eq!(bucket.uploads(), [""; 0]);
     }
@@ -223,7 +223,7 @@ fn an_upload_does_not_overwrite_what_came_meanwhile() {
 fn of_many_who_write_a_large_object_at_once_one_that_won_is_there() {
     for bucket in [Bucket::new(), Bucket::versioned()] {
         let store = bucket.store();
-        let bodies: Vec<Vec<u8>> = (0..3).map(|seed| body(17 * MIB, seed)).collect();
+        let bodies: Vec<Vec<u8>> = (0..3).map(|seed| body(33 * MIB, seed)).collect();
         let won: Vec<usize> = thread::scope(|scope| {
             let write = |at: usize| {
                 let (store, bodies) = (&store, &bodies);

@@ -38,6 +38,8 @@ use objects::Objects;
 
 /// Threads that drive the requests; the work is waiting.
 const THREADS: usize = 2;
+/// Objects on their way at once: while one is hashed and answered, others are sent.
+const PUTS: usize = 4;
 
 /// Holds objects in a bucket, below a prefix.
 pub struct S3Store {
@@ -138,6 +140,10 @@ impl Drop for Driver {
 impl Store for S3Store {
     fn describe(&self) -> String {
         self.objects.describe()
+    }
+
+    fn puts_at_once(&self) -> usize {
+        PUTS
     }
 
     fn put_new(&self, key: &str, body: &[u8]) -> Result<Put> {

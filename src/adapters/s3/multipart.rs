@@ -31,8 +31,9 @@ use super::failure::{Failure, retried};
 use super::objects::{Objects, timestamp};
 use super::parallel;
 
-/// What is larger is written in parts.
-pub(super) const ABOVE_BYTES: usize = 16 * 1024 * 1024;
+/// What is larger is written in parts. A pack of the usual size, which is closed once it holds
+/// 16 MiB and so is larger, takes one request instead of five.
+pub(super) const ABOVE_BYTES: usize = 32 * 1024 * 1024;
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Of one upload (S3 user guide, "multipart upload limits").
 const MOST_PARTS: usize = 10_000;
@@ -152,7 +153,11 @@ impl Objects {
         let what = format!("write part {number} of the object {key} to the {}", self.describe());
         let request = self.client.upload_part().bucket(&self.place.bucket).key(full).upload_id(id);
         let request = request.part_number(number).content_length(part.len() as i64);
-        let sent = request.body(part.clone().into()).send().await;
+        let request = request.body(part.clone().into());
+        let sent = match self.place.sends_checksums_safely() {
+            true => request.customize().disable_payload_signing().send().await,
+            false => request.send().await,
+        };
         let sent = sent.map_err(|e| Failure::of(&what, &e))?;
         let no_etag = || Failure::of_answer(format!("cannot {what}: no ETag came"));
         let etag = sent.e_tag.ok_or_else(no_etag)?;

@@ -22,14 +22,13 @@ pub struct WriteSettings {
     pub pack_bytes: usize,
     /// zstd's level, 1 to 19.
     pub compression_level: i32,
-    /// Threads that hand packs to the store, 1 to 16. A folder needs two: one flushes while the
-    /// other writes.
+    /// Threads that hand packs to the store, 1 to 16; no more than it takes at once.
     pub uploaders: usize,
 }
 
 impl Default for WriteSettings {
     fn default() -> WriteSettings {
-        WriteSettings { pack_bytes: 16 << 20, compression_level: 3, uploaders: 2 }
+        WriteSettings { pack_bytes: 16 << 20, compression_level: 3, uploaders: 16 }
     }
 }
 
@@ -90,8 +89,8 @@ impl VaultWriter {
             let shared = Arc::clone(&shared);
             Arc::new(move |pack| shared.upload(pack))
         };
-        let (queue, uploaders) =
-            Uploaders::start(settings.uploaders, QUEUE_PACKS, &failure, upload)?;
+        let uploaders = settings.uploaders.min(vault.store().puts_at_once());
+        let (queue, uploaders) = Uploaders::start(uploaders, QUEUE_PACKS, &failure, upload)?;
         Ok(VaultWriter { shared, queue, uploaders })
     }
 
