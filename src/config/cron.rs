@@ -9,6 +9,7 @@ use std::str::FromStr;
 use jiff::civil::{Date, Weekday};
 
 use crate::error::Error;
+use crate::model::Span;
 
 /// A schedule: minute, hour, day of month, month, day of week.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,18 @@ struct Field {
 impl Field {
     fn has(self, value: i8) -> bool {
         (0..64).contains(&value) && self.bits & (1 << value) != 0
+    }
+
+    /// The least value it allows from `value` on, which is 0 to 60.
+    fn least_from(self, value: i8) -> Option<i8> {
+        let left = self.bits >> value;
+        (left != 0).then(|| value + left.trailing_zeros() as i8)
+    }
+
+    /// The greatest value it allows before `value`, which is 0 to 60.
+    fn greatest_before(self, value: i8) -> Option<i8> {
+        let left = self.bits & ((1 << value) - 1);
+        (left != 0).then(|| 63 - left.leading_zeros() as i8)
     }
 }
 
@@ -87,6 +100,48 @@ impl Cron {
         hour.flat_map(move |hour| {
             (0..60).filter(move |minute| minutes.has(*minute)).map(move |minute| (hour, minute))
         })
+    }
+
+    /// The first civil time of a day at or after `hour:minute`; the minute may be 60.
+    pub fn first_from(&self, hour: i8, minute: i8) -> Option<(i8, i8)> {
+        let within = self.hours.has(hour).then(|| self.minutes.least_from(minute)).flatten();
+        match within {
+            Some(minute) => Some((hour, minute)),
+            None => Some((self.hours.least_from(hour + 1)?, self.minutes.least_from(0)?)),
+        }
+    }
+
+    /// The last civil time of a day before `hour:minute`; the hour may be 24.
+    pub fn last_before(&self, hour: i8, minute: i8) -> Option<(i8, i8)> {
+        let within = self.hours.has(hour).then(|| self.minutes.greatest_before(minute)).flatten();
+        match within {
+            Some(minute) => Some((hour, minute)),
+            None => Some((self.hours.greatest_before(hour)?, self.minutes.greatest_before(60)?)),
+        }
+    }
+
+    /// The longest time between two runs by the wall clock, up to a day; `None` if it does not run
+    /// on every day.
+    pub fn longest_pause(&self) -> Option<Span> {
+        let of_day = |(hour, minute): (i8, i8)| {
+            60 * u64::from(hour.unsigned_abs()) + u64::from(minute.unsigned_abs())
+        };
+        let minutes: Vec<u64> = self.times().map(of_day).collect();
+        let overnight = minutes.first()? + 24 * 60 - minutes.last()?;
+        let by_day = minutes.windows(2).map(|pair| pair[1] - pair[0]);
+        let longest = by_day.chain([overnight]).max()?;
+        self.is_daily().then(|| Span::seconds(60 * longest))
+    }
+
+    /// Whether it runs on every date there is.
+    fn is_daily(&self) -> bool {
+        let days = (1..=31).all(|day| self.days.has(day));
+        let weekdays = (0..7).all(|day| self.weekdays.has(day));
+        let dated = match self.days.star || self.weekdays.star {
+            true => days && weekdays,
+            false => days || weekdays,
+        };
+        dated && (1..=12).all(|month| self.months.has(month))
     }
 
     /// Whether some run can ever fall on that day of the week.
@@ -208,7 +263,7 @@ impl Syntax {
 }
 
 /// A number of one or two digits, without a sign.
-fn digits(text: &str) -> Option<u8> {
+pub(super) fn digits(text: &str) -> Option<u8> {
     let plain = (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
 }

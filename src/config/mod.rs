@@ -13,6 +13,7 @@ pub mod reference;
 pub mod repository;
 pub mod resource;
 pub mod service;
+pub mod window;
 
 mod connection;
 mod document;
@@ -30,6 +31,7 @@ pub use problem::{Problem, Problems};
 pub use repository::{Bucket, Location, ObjectLock, Repository};
 pub use resource::{Check, DrillLimits, Method, PostgresSource, Resource, Source};
 pub use service::Service;
+pub use window::Window;
 
 /// A configuration that holds together: every name in it refers to something in it.
 #[derive(Debug, Clone, PartialEq)]

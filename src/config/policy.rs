@@ -8,6 +8,7 @@ use super::cron::Cron;
 use super::problem::Report;
 use super::section::Section;
 use super::value::{FromToml, one_of};
+use super::window::Window;
 use crate::model::{ByteSize, Span};
 
 /// What a resource is promised.
@@ -28,10 +29,22 @@ pub struct Policy {
     pub copy_to: Option<String>,
     /// What is copied there.
     pub replicate: Replicate,
+    /// When what is missing there is copied, in the daemon's time zone; nothing without `copy_to`.
+    pub copy: Cron,
     /// The last so many snapshots are never removed; at least 1.
     pub keep_min: u32,
+    /// When what has no place left is removed; every day, never more than 16 h apart.
+    pub retention: Cron,
+    /// When stored data is read again.
+    pub verify: Cron,
     /// Everything stored is read again at least this often; at least a day.
     pub verify_within: Span,
+    /// When a recovery is rehearsed; `None` for never.
+    pub drill: Option<Cron>,
+    /// The hours in which snapshots, verifications and drills may begin; `None` for all.
+    pub window: Option<Window>,
+    /// How far beginnings are spread, at most 1 h.
+    pub jitter: Span,
     /// At least 1 s.
     pub heartbeat_every: Span,
     /// How long a disruption may go unnoticed; part of every measured RTO.
@@ -64,6 +77,12 @@ const HOUR: Span = Span::seconds(3_600);
 const DAY: Span = Span::seconds(86_400);
 const WEEK: Span = Span::seconds(7 * 86_400);
 
+/// The longest pause between two runs of retention. Just after one has begun something expires:
+/// it is marked within a pause, kept for 12 h, deleted within another pause. That is 44 h of the
+/// 48 h in which it must be gone (RULES 18); the rest is for a change of the clocks, jitter, and
+/// the run itself.
+const RETENTION_PAUSE_MOST: Span = Span::seconds(16 * 3_600);
+
 /// PostgreSQL's page, 8 KiB in every packaged build.
 const PAGE_BYTES: u64 = 8_192;
 
@@ -79,8 +98,14 @@ pub(super) fn read(section: &Section<'_>, name: &str, repositories: &[&str]) -> 
         weekly_extra: section.value("weekly_extra"),
         copy_to: section.optional("copy_to"),
         replicate: section.value("replicate"),
+        copy: section.value("copy"),
         keep_min: section.value("keep_min"),
+        retention: section.value("retention"),
+        verify: section.value("verify"),
         verify_within: section.value("verify_within"),
+        drill: section.value("drill"),
+        window: section.optional("window"),
+        jitter: section.value("jitter"),
         heartbeat_every: section.value("heartbeat_every"),
         detection_allowance: section.value("detection_allowance"),
         rto: section.value("rto"),
@@ -91,6 +116,7 @@ pub(super) fn read(section: &Section<'_>, name: &str, repositories: &[&str]) -> 
     };
     section.demand_known("copy_to", "repository", repositories);
     check_retention(section, &policy);
+    check_copies(section, &policy);
     check_rhythm(section, &policy);
     check_objectives(section, &policy);
     check_bytes(section, &policy);
@@ -120,17 +146,35 @@ fn check_retention(section: &Section<'_>, policy: &Policy) {
         );
     }
     section.demand(
-        "replicate",
-        policy.copy_to.is_some() || !section.has("replicate") || section.has("copy_to"),
-        || "`replicate` is given, and `copy_to` names no repository".to_owned(),
-        "Add `copy_to = \"offsite\"` with the repository of the copies, or remove `replicate`.",
-    );
-    section.demand(
         "keep_min",
         (1..=1_000).contains(&policy.keep_min),
         || format!("`keep_min` is {}", policy.keep_min),
         "The last snapshot always stays: write a number from 1 to 1000.",
     );
+    let pause = policy.retention.longest_pause();
+    section.demand(
+        "retention",
+        pause.is_some_and(|pause| pause <= RETENTION_PAUSE_MOST),
+        || match pause {
+            Some(pause) => format!("`retention` pauses for {pause}"),
+            None => "`retention` does not run every day".to_owned(),
+        },
+        "What expires is gone within 48h: one run marks it, another at least 12h later deletes \
+         it. Let it run every day, never more than 16h apart, such as \"30 4,16 * * *\".",
+    );
+}
+
+fn check_copies(section: &Section<'_>, policy: &Policy) {
+    for key in ["replicate", "copy"] {
+        section.demand(
+            key,
+            policy.copy_to.is_some() || !section.has(key) || section.has("copy_to"),
+            || format!("`{key}` is given, and `copy_to` names no repository"),
+            &format!(
+                "Add `copy_to = \"offsite\"` with the repository of the copies, or remove `{key}`."
+            ),
+        );
+    }
 }
 
 fn check_rhythm(section: &Section<'_>, policy: &Policy) {
@@ -151,6 +195,12 @@ fn check_rhythm(section: &Section<'_>, policy: &Policy) {
         (SECOND..=HOUR).contains(&policy.heartbeat_every),
         || format!("`heartbeat_every` is {}", policy.heartbeat_every.to_config()),
         "Write from \"1s\" to \"1h\".",
+    );
+    section.demand(
+        "jitter",
+        policy.jitter <= HOUR,
+        || format!("`jitter` is {}", policy.jitter.to_config()),
+        "Write at most \"1h\"; \"0s\" is for none.",
     );
 }
 

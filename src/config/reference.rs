@@ -85,6 +85,9 @@ pub const KEYS: &[Key] = &[
         "The zone in which schedules and civil deadlines are meant."),
     given("daemon", "listen", "\"127.0.0.1:9797\"",
         "Numeric address and port of the metrics and the console."),
+    given("daemon", "jobs", "4",
+        "How many jobs may run at once on this host, 1 to 64. Shipping and emergency restores do \
+         not count."),
 
     key("repository", "path", Presence::Optional("it is a bucket"), "\"/srv/fenice\"",
         "The folder. Not together with `bucket`."),
@@ -137,9 +140,22 @@ pub const KEYS: &[Key] = &[
     given("policy", "replicate", "\"weekly\"",
         "What is copied: `weekly` snapshots, `daily` for every snapshot, `all` for the log too. \
          It decides what a loss of the main repository costs."),
+    given("policy", "copy", "\"15 * * * *\"",
+        "When what the repository of copies lacks is copied. Not without `copy_to`."),
     given("policy", "keep_min", "2", "The last so many snapshots are never removed; at least 1."),
+    given("policy", "retention", "\"30 4,16 * * *\"",
+        "When what has no place left is removed: every day, and never more than 16h apart, so \
+         that it is gone within 48h."),
+    given("policy", "verify", "\"0 6 * * *\"", "When stored data is read again."),
     given("policy", "verify_within", "\"30d\"",
         "How long what is stored may stay unread; `verify` reads a share of it each time."),
+    given("policy", "drill", "\"0 4 1 * *\"",
+        "When a recovery is rehearsed, or `never`."),
+    key("policy", "window", Presence::Optional("at any hour"), "\"20:00-06:00\"",
+        "The hours in which snapshots, verifications and drills may begin. What is due outside \
+         them waits."),
+    given("policy", "jitter", "\"5m\"",
+        "Beginnings are spread over this long, so that not everything begins at once; at most 1h."),
     given("policy", "heartbeat_every", "\"1m\"",
         "How often a row is written to the source, by which restored data is dated; 1s to 1h."),
     given("policy", "detection_allowance", "\"15m\"",

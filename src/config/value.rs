@@ -13,6 +13,7 @@ use super::cron::Cron;
 use super::nearest::suggestion;
 use super::problem::Report;
 use super::section::described;
+use super::window::Window;
 use crate::error::Error;
 use crate::model::{ByteSize, ResourceName, SecretRef, Span};
 
@@ -123,6 +124,22 @@ impl FromToml for ByteSize {
 
 impl FromToml for Cron {
     fn from_toml(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<Cron> {
+        from_text(value, report)
+    }
+}
+
+impl FromToml for Option<Cron> {
+    /// A schedule, or `never`.
+    fn from_toml(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<Option<Cron>> {
+        match value.get_ref().as_str() {
+            Some("never") => Some(None),
+            _ => Cron::from_toml(value, report).map(Some),
+        }
+    }
+}
+
+impl FromToml for Window {
+    fn from_toml(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<Window> {
         from_text(value, report)
     }
 }

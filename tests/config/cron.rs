@@ -51,6 +51,43 @@ fn times_are_listed_in_order() {
 }
 
 #[test]
+fn the_nearest_times_of_a_day_are_those_of_the_list() {
+    for text in ["0 2 * * *", "30,0 2,1 * * *", "59 */8 * * *", "* * * * *", "0 0 * * *"] {
+        let cron = cron(text);
+        let times: Vec<(i8, i8)> = cron.times().collect();
+        for (hour, minute) in (0..24).flat_map(|hour| (0..=60).map(move |minute| (hour, minute))) {
+            let from = times.iter().copied().find(|time| *time >= (hour, minute));
+            assert_eq!(cron.first_from(hour, minute), from, "{text} {hour}:{minute}");
+            let before = times.iter().copied().rfind(|time| *time < (hour, minute));
+            assert_eq!(cron.last_before(hour, minute), before, "{text} {hour}:{minute}");
+        }
+        assert_eq!(cron.last_before(24, 0), times.last().copied(), "{text}");
+    }
+}
+
+#[test]
+fn the_longest_pause_is_known_where_it_runs_every_day() {
+    for (text, expected) in [
+        ("30 4,16 * * *", Some("12h")),
+        ("0 4 * * *", Some("1d")),
+        ("0 4,5 * * *", Some("23h")),
+        ("0 8,18 * * *", Some("14h")),
+        ("30 */6 * * *", Some("6h")),
+        ("* * * * *", Some("1m")),
+        ("0 4,16 * * 1-5", None),
+        ("0 4,16 */2 * *", None),
+        ("0 4,16 * 1-11 *", None),
+        // Every date or Monday, and every weekday or the first.
+        ("0 4,16 1-31 * 1", Some("12h")),
+        ("0 4,16 1 * 0-6", Some("12h")),
+        ("0 4,16 1 * 1-5", None),
+    ] {
+        let pause = cron(text).longest_pause().map(|pause| pause.to_config());
+        assert_eq!(pause.as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_weekday_that_never_comes_is_known() {
     for (text, can) in [
         ("0 2 * * *", true),

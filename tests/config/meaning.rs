@@ -16,9 +16,14 @@ fn the_least_file_gets_the_promised_defaults() {
     assert_eq!(config.daemon.state_dir, PathBuf::from("/var/lib/fenice"));
     assert_eq!(config.daemon.timezone.iana_name(), Some("Europe/Rome"));
     assert_eq!(config.daemon.listen, "127.0.0.1:9797".parse().unwrap());
+    assert_eq!(config.daemon.jobs, 4);
     let resource = config.resource("registro").unwrap();
     let policy = config.policy_of(resource);
     assert_eq!(policy.snapshot.as_str(), "0 2 * * *");
+    let crons = [&policy.copy, &policy.retention, &policy.verify].map(|cron| cron.as_str());
+    assert_eq!(crons, ["15 * * * *", "30 4,16 * * *", "0 6 * * *"]);
+    assert_eq!(policy.drill.as_ref().map(|cron| cron.as_str()), Some("0 4 1 * *"));
+    assert_eq!((policy.window, policy.jitter), (None, Span::seconds(300)));
     assert_eq!(policy.ship_every, Span::seconds(300));
     assert_eq!(policy.daily, Span::seconds(35 * 86_400));
     assert_eq!(
@@ -108,6 +113,16 @@ resources = ["db-1"]
         .collect();
     assert_eq!(checks, [("one", false, "1"), ("two", true, "t")]);
     assert_eq!(config.service("school").unwrap().resources[0].as_str(), "db-1");
+}
+
+#[test]
+fn a_policy_may_never_drill_and_keep_to_the_night() {
+    let lines = "drill = \"never\"\nwindow = \"20:00-06:00\"\njitter = \"0s\"";
+    let text = LEAST.replace("[policy.standard]", &format!("[policy.standard]\n{lines}"));
+    let config = good(&text);
+    let policy = &config.policies["standard"];
+    assert_eq!((&policy.drill, policy.jitter), (&None, Span::default()));
+    assert_eq!(policy.window.unwrap().to_string(), "20:00-06:00");
 }
 
 #[test]
