@@ -9,5 +9,6 @@ pub mod path;
 pub mod recovery;
 pub mod refusal;
 pub mod retention;
+pub mod schedule;
 pub mod scrub;
 pub mod windows;
