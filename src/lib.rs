@@ -17,6 +17,8 @@ pub mod catalog;
 
 pub mod engines;
 
+pub mod jobs;
+
 pub mod drill;
 
 pub mod evidence;

@@ -18,3 +18,4 @@ mod wire; // the PostgreSQL client, against servers
 mod cli; // the binary, as operators use it
 mod demo; // the throw-away PostgreSQL, end to end
 mod engine; // snapshot, ship, restore, against clusters
+mod jobs; // standing orders carried out, through crashes

@@ -8,6 +8,7 @@
 //! Deliberately absent: anything a restore needs.
 
 pub mod heartbeats;
+pub mod journal;
 pub mod retained;
 pub mod soundness;
 pub mod store;

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::error::{Attempt, Error, Result};
 
 /// Each entry brings the file from the version of its index to the next.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     create table heartbeat (
         resource text not null,
@@ -66,6 +66,36 @@ const MIGRATIONS: [&str; 5] = [
         since_us integer not null,
         primary key (repository, resource, snapshot)
     ) strict, without rowid;
+",
+    "
+    create table standing (
+        resource text not null,
+        work text not null,
+        known_since_us integer not null,
+        settled_due_at_us integer,
+        failed_due_at_us integer,
+        failed_attempts integer,
+        failed_at_us integer,
+        failed_for_good integer,
+        primary key (resource, work)
+    ) strict, without rowid;
+    create table pause (
+        resource text primary key,
+        why text not null,
+        until_us integer
+    ) strict, without rowid;
+    create table job (
+        id integer primary key autoincrement,
+        resource text not null,
+        work text not null,
+        due_at_us integer,
+        because text not null,
+        begun_at_us integer not null,
+        ended_at_us integer,
+        result text,
+        told text
+    ) strict;
+    create index job_open on job (id) where ended_at_us is null;
 ",
 ];
 
