@@ -14,13 +14,13 @@ use super::problem::Report;
 use super::repository::{Location, Repository};
 use super::resource::{Known, Method, Resource, Source};
 use super::section::{Section, described, tables};
-use super::{Config, daemon, policy, repository, resource, service};
+use super::{Config, daemon, notify, policy, repository, resource, service};
 use crate::model::ResourceName;
 
 /// Far more than any real file; a bound for the parser.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
-const TOP: [&str; 5] = ["daemon", "repository", "policy", "resource", "service"];
+const TOP: [&str; 6] = ["daemon", "repository", "policy", "resource", "service", "notify"];
 
 const SYNTAX_HINT: &str =
     "Write `key = value`, one a line, text in double quotes (https://toml.io).";
@@ -84,7 +84,14 @@ impl<'a> Document<'a> {
             .inspect(|section| self.report_ambiguous(section, &names))
             .filter_map(|section| service::read(section, &names, self.report))
             .collect();
-        Some(Config { daemon, repositories, policies, resources, services })
+
+        let section = self.single("notify");
+        let webhooks = section
+            .as_ref()
+            .map_or_else(Vec::new, |section| section.list("webhook", "notify.webhook"));
+        self.report_repeated_names(&webhooks);
+        let notify = notify::read(section.as_ref(), &webhooks);
+        Some(Config { daemon, repositories, policies, resources, services, notify })
     }
 
     fn report_unknown(&self) {

@@ -1,12 +1,13 @@
 //! TOML to a checked configuration, or every problem at once with file, line and column. Pure.
 //!
 //! The table in [`reference`] says which keys there are and what they default to; the readers
-//! (`daemon`, `repository`, `policy`, `resource`, `service`) take values from it through a
-//! [`section::Section`], which notes a problem and goes on. One exception to purity: `timezone`
+//! (`daemon`, `repository`, `policy`, `resource`, `service`, `notify`) take values from it through
+//! a [`section::Section`], which notes a problem and goes on. One exception to purity: `timezone`
 //! is looked up in the machine's time zone database, as `jiff` does everywhere.
 
 pub mod cron;
 pub mod daemon;
+pub mod notify;
 pub mod policy;
 pub mod problem;
 pub mod reference;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 pub use crate::model::{Checksums, SecretRef, ServerSideEncryption};
 pub use cron::Cron;
 pub use daemon::Daemon;
+pub use notify::{MailLogin, Mailing, Notify, UrlRef, Webhook};
 pub use policy::{Policy, Replicate};
 pub use problem::{Problem, Problems};
 pub use repository::{Bucket, Location, ObjectLock, Repository};
@@ -45,6 +47,8 @@ pub struct Config {
     pub resources: Vec<Resource>,
     /// In the file's order, names unique and different from those of resources.
     pub services: Vec<Service>,
+    /// Who is told.
+    pub notify: Notify,
 }
 
 impl Config {

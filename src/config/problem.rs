@@ -222,7 +222,7 @@ impl<'t> Lines<'t> {
 /// Whether the line gives a key under which people write secrets.
 fn may_hold_secret(line: &str) -> bool {
     let key = line.split_once('=').map_or(line, |(key, _)| key);
-    ["identity", "connection"].iter().any(|word| key.contains(word))
+    ["identity", "connection", "password", "secret", "url"].iter().any(|word| key.contains(word))
 }
 
 /// The rest of a line after a key, without its value.

@@ -62,7 +62,7 @@ const REQUIRED: Presence = Presence::Required;
 
 /// The sections in the order of the documentation.
 #[rustfmt::skip]
-pub const SECTIONS: [SectionKind; 7] = [
+pub const SECTIONS: [SectionKind; 10] = [
     section("daemon", "[daemon]", "The daemon itself."),
     section("repository", "[repository.NAME]",
         "A place where bytes live: a folder (`path`) or an S3 bucket (`bucket`)."),
@@ -74,6 +74,12 @@ pub const SECTIONS: [SectionKind; 7] = [
         "A question to the restored data, asked in every drill."),
     section("service", "[[service]]",
         "Resources that only make sense together, recovered to one point."),
+    section("notify", "[notify]",
+        "Who is told what is not as promised. `fenice notify test` tries every way."),
+    section("notify.mail", "[notify.mail]",
+        "Mail, one to each recipient, of everything: news and the daily summary."),
+    section("notify.webhook", "[[notify.webhook]]",
+        "A URL that is given news, as docs/formats/webhook.md tells."),
 ];
 
 /// Every key, in the order of the documentation.
@@ -212,6 +218,47 @@ pub const KEYS: &[Key] = &[
 
     key("service", "name", REQUIRED, "\"scuola\"", "Not the name of a resource."),
     key("service", "resources", REQUIRED, "[\"registro\"]", "Their names; at least one."),
+
+    given("notify", "repeat_every", "\"24h\"",
+        "When what is still not as promised is told again, from 15m to 30d."),
+    key("notify", "summary", Presence::Optional("there is no daily summary"), "\"0 7 * * *\"",
+        "When a summary of all resources is sent: minute, hour, day of month, month, day of week."),
+    key("notify", "heartbeat_url", Presence::Optional("nobody is called"),
+        "\"https://watch.example.org/ping/fenice\"",
+        "Called while all is well and never otherwise, so that whoever watches it notices the end \
+         of Fenice too. Where it is a secret: `credential`, `file` or `env`."),
+
+    key("notify.mail", "server", REQUIRED, "\"mail.example.org\"",
+        "The server that takes mail for delivery: a host name or an IP address."),
+    key("notify.mail", "port", Presence::Optional("465, with `starttls` 587, with `none` 25"),
+        "465", "Its port."),
+    given("notify.mail", "tls", "\"implicit\"",
+        "`implicit` encrypts from the first byte on, `starttls` after the server's word, without \
+         which nothing is sent; `none` is for a server on this machine."),
+    key("notify.mail", "user", Presence::Optional("there is no login"), "\"fenice\"",
+        "The login at the server (SMTP AUTH). Together with `password`."),
+    key("notify.mail", "password", Presence::Optional("there is no login"),
+        "{ credential = \"mail-password\" }",
+        "Where its password is: `credential`, `file` or `env`."),
+    key("notify.mail", "from", REQUIRED, "\"fenice@example.org\"", "The sender's address."),
+    key("notify.mail", "to", REQUIRED, "[\"ops@example.org\"]",
+        "The recipients' addresses, from one to 50."),
+    key("notify.mail", "ca_file", Presence::Optional("those of the system"),
+        "\"/etc/fenice/mail-ca.pem\"",
+        "Certificates in PEM that are trusted for the server besides those of the system."),
+
+    key("notify.webhook", "name", REQUIRED, "\"chat\"",
+        "For messages; as the name of a resource, and unique among webhooks."),
+    key("notify.webhook", "url", REQUIRED, "\"https://hooks.example.org/fenice\"",
+        "Where it is posted to: https, or http on this machine. Where whoever knows it may post, \
+         as with Slack's: `credential`, `file` or `env`."),
+    given("notify.webhook", "format", "\"json\"",
+        "`json`, or `slack` for `{\"text\": …}`, which many others take too."),
+    key("notify.webhook", "secret", Presence::Optional("it is not signed"),
+        "{ credential = \"webhook-secret\" }",
+        "Where the secret is with which each request is signed: `credential`, `file` or `env`."),
+    given("notify.webhook", "events", "\"red\"",
+        "`red` for what is red, and its end; `all` for warnings and the summary too."),
 ];
 
 /// The row of a key.

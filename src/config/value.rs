@@ -15,7 +15,7 @@ use super::problem::Report;
 use super::section::described;
 use super::window::Window;
 use crate::error::Error;
-use crate::model::{ByteSize, ResourceName, SecretRef, Span};
+use crate::model::{ByteSize, MailAddress, ResourceName, SecretRef, Span};
 
 /// A hundred years; longer is a slip, and would overflow dates.
 const SPAN_MAX: Span = Span::seconds(36_500 * 86_400);
@@ -104,6 +104,18 @@ impl FromToml for u32 {
     }
 }
 
+impl FromToml for u16 {
+    fn from_toml(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<u16> {
+        let number = u32::from_toml(value, report)?;
+        let parsed = u16::try_from(number).ok();
+        if parsed.is_none() {
+            let what = format!("{number} is out of range");
+            report.wrong(value.span(), what, "Write a whole number from 0 to 65535.");
+        }
+        parsed
+    }
+}
+
 impl FromToml for Span {
     fn from_toml(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<Span> {
         let span: Span = from_text(value, report)?;
@@ -146,6 +158,12 @@ impl FromToml for Window {
 
 impl FromToml for ResourceName {
     fn from_toml(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<ResourceName> {
+        from_text(value, report)
+    }
+}
+
+impl FromToml for MailAddress {
+    fn from_toml(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<MailAddress> {
         from_text(value, report)
     }
 }

@@ -22,7 +22,8 @@ fn example_keys() -> Vec<(String, String, String, String)> {
         });
         if let Some(heading) = line.strip_prefix('[') {
             let name = heading.trim_matches(['[', ']']);
-            let kind = name.split_once('.').filter(|(kind, _)| *kind != "resource");
+            let own = |kind: &str| ["resource", "notify"].contains(&kind);
+            let kind = name.split_once('.').filter(|(kind, _)| !own(kind));
             section = kind.map_or(name, |(kind, _)| kind).to_owned();
             comment.clear();
         } else if let Some((name, value)) = key {
@@ -93,9 +94,15 @@ fn stating_every_default_changes_nothing() {
             "{inner}[resource.drill]\n{drill}[[resource.check]]\nname=\"a\"\nsql=\"b\"\n{check}"
         )
     };
-    let silent = format!("{bucket}[daemon]\n{LEAST}{}", resource("", "", ""));
+    let notify = |own: &str, mail: &str, webhook: &str| {
+        format!(
+            "[notify]\n{own}[notify.mail]\nserver=\"a\"\nfrom=\"a@b\"\nto=[\"c@d\"]\n{mail}\
+             [[notify.webhook]]\nname=\"a\"\nurl=\"https://a\"\n{webhook}"
+        )
+    };
+    let silent = format!("{bucket}[daemon]\n{LEAST}{}{}", resource("", "", ""), notify("", "", ""));
     let spoken = format!(
-        "{bucket}{}[daemon]\n{}{}{}",
+        "{bucket}{}[daemon]\n{}{}{}{}",
         defaults("repository"),
         defaults("daemon"),
         LEAST.replace(
@@ -103,6 +110,7 @@ fn stating_every_default_changes_nothing() {
             &format!("[policy.standard]\ncopy_to = \"offsite\"\n{}", defaults("policy"))
         ),
         resource(&defaults("resource"), &defaults("resource.drill"), &defaults("resource.check")),
+        notify(&defaults("notify"), &defaults("notify.mail"), &defaults("notify.webhook")),
     );
     let silent =
         silent.replace("[policy.standard]\n", "[policy.standard]\ncopy_to = \"offsite\"\n");

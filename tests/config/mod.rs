@@ -3,6 +3,7 @@
 mod cron; // schedules
 mod example; // config/fenice.toml, docs/CONFIGURATION.md and the reference table agree
 mod meaning; // what good files become
+mod notify; // who is told, and each way it can be wrong
 mod problems; // what broken files are told
 
 use fenice::config::{Config, Problems, parse};
