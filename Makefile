@@ -15,7 +15,7 @@ demo: ## backs up, breaks and recovers a throw-away PostgreSQL, end to end
 	$(CARGO) build --locked
 	$(CARGO) run --locked --quiet -- demo
 
-test: ## every test, against real servers of PostgreSQL 15, 17 and 18 and of S3
+test: ## every test, against real servers of PostgreSQL 15, 17 and 18, of S3 and of mail
 	@scripts/install test
 	$(CARGO) test --locked
 	@echo "the main job once more, with the repository in a bucket"

@@ -23,6 +23,8 @@ pub mod drill;
 
 pub mod evidence;
 
+pub mod notify;
+
 pub mod adapters;
 
 pub mod demo;

@@ -8,6 +8,7 @@ mod support; // real servers: clusters of several versions, free ports
 mod tidy; // imports, first lines, sizes
 
 mod config; // every problem of a file at once
+mod notify; // who is told what, by a mail server and by webhooks
 mod plan; // recovery plans, log records
 mod report; // drill reports as text, JSON, HTML
 

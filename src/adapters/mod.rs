@@ -1,6 +1,8 @@
-//! The only code that touches the outside: files, PostgreSQL, processes, secrets, clock.
+//! The only code that touches the outside: files, PostgreSQL, buckets, mail and web servers,
+//! processes, secrets, clock.
 
 pub mod folder;
+pub mod http;
 pub mod launcher;
 pub mod memory;
 pub mod postgres;
@@ -8,6 +10,10 @@ pub mod private;
 pub mod programs;
 pub mod s3;
 pub mod secrets;
+pub mod smtp;
 pub mod system;
 pub mod systemd;
 pub mod typed;
+
+mod driver;
+mod tls;

@@ -21,6 +21,7 @@ mod init;
 mod keys;
 mod list;
 mod locking;
+mod notify;
 mod prepare;
 mod resource;
 mod restore;
@@ -78,6 +79,7 @@ enum Verb {
     Drill(drill::Args),
     Takeover(takeover::Args),
     Catalog(catalog::Args),
+    Notify(notify::Args),
     Demo(demo::Args),
     Wal(wal::Args),
 }
@@ -123,6 +125,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Drill(args) => block_on(drill::run(args, &context)),
         Verb::Takeover(args) => takeover::run(&args, &context),
         Verb::Catalog(args) => catalog::run(&args, &context),
+        Verb::Notify(args) => notify::run(&args, &context),
         Verb::Demo(args) => block_on(demo::run(args, &context)),
         Verb::Wal(args) => match wal::run(&args, &context) {
             wal::Ended::As(ended) => ended,

@@ -3,6 +3,7 @@
 
 mod jobs;
 mod leases;
+pub mod notify;
 pub mod rebuild;
 pub mod takeover;
 

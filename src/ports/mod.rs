@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod http;
+pub mod mail;
 pub mod postgres;
 pub mod retained;
 pub mod server;
@@ -10,4 +12,6 @@ pub mod store;
 
 pub use clock::Clock;
 pub use entropy::Entropy;
+pub use http::Http;
+pub use mail::Mail;
 pub use store::Store;

@@ -14,6 +14,7 @@ mod damage; // objects that are bad for a while
 mod dice; // seeded choices
 pub mod gateway; // a server that fails single requests
 mod home; // a folder or a bucket
+mod mail; // an SMTP server
 mod processes; // who still runs
 pub mod proxy; // a network that misbehaves
 mod psql; // SQL, pgbench, connection strings
@@ -33,6 +34,7 @@ pub use command::{Finished, run};
 pub use damage::{cut, damaged, flip};
 pub use dice::Dice;
 pub use home::Home;
+pub use mail::{MAIL_PASSWORD, MAIL_USER, MailServer};
 pub use processes::{has_ended, naming, stop_by_pid, stop_postmaster};
 pub use psql::Background;
 pub use scratch::Scratch;

@@ -67,6 +67,13 @@ pub(super) fn s3_server() -> PathBuf {
     program
 }
 
+/// A Python that finds the mail server; panics if it is not installed, rather than testing less.
+pub(super) fn mail_python() -> PathBuf {
+    let program = installed().join("mail-python");
+    assert!(is_safe(&program), "the mail server is not installed: run `scripts/install test`");
+    program
+}
+
 /// The system user that runs a server: PostgreSQL refuses root.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Runner {

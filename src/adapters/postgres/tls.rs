@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, Error as TlsError, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::adapters::postgres::certificate::{Trust, Verifier};
 use crate::adapters::postgres::conninfo::{Conninfo, SslMode, SslRoot};
+use crate::adapters::tls::{read_certificates, system_roots};
 use crate::error::{Attempt, Error, Kind, Result};
 
 /// What a connection needs for TLS. Files are read for each connection, so that renewed
@@ -55,9 +56,7 @@ fn trust(conninfo: &Conninfo) -> Result<Trust> {
             Ok(Trust::Roots { roots, pinned, check_name })
         }
         SslRoot::System | SslRoot::Unset if verifies => {
-            let loaded = rustls_native_certs::load_native_certs();
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(loaded.certs);
+            let roots = system_roots();
             if roots.is_empty() {
                 return Err(Error::new(Kind::Config, "the system has no root certificates")
                     .hint("Install `ca-certificates`, or give `sslrootcert`."));
@@ -65,17 +64,6 @@ fn trust(conninfo: &Conninfo) -> Result<Trust> {
             Ok(Trust::Roots { roots, pinned: Vec::new(), check_name })
         }
         SslRoot::System | SslRoot::Unset => Ok(Trust::Anybody),
-    }
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let what = || format!("read the certificates in {}", path.display());
-    let all: std::result::Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).attempt(what)?.collect();
-    let all = all.attempt(what)?;
-    match all.is_empty() {
-        false => Ok(all),
-        true => Err(Error::failed(format!("{} holds no certificate in PEM", path.display()))),
     }
 }
 

@@ -18,14 +18,12 @@ mod region;
 mod replace;
 mod retention;
 
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use jiff::Timestamp;
-use tokio::runtime::Runtime;
 
-use crate::error::{Attempt, Error, Result};
+use crate::adapters::driver::Driver;
+use crate::error::{Error, Result};
 use crate::model::{BucketPlace, LockMode};
 use crate::ports::store::{
     Change, Entry, Lock, Put, Replaced, Retained, Store, check_key, check_prefix,
@@ -48,12 +46,6 @@ pub struct S3Store {
     driver: Arc<Driver>,
 }
 
-/// The runtime of the requests: its own, because callers block.
-struct Driver {
-    /// There until dropped.
-    runtime: Option<Runtime>,
-}
-
 impl S3Store {
     /// Connects to the bucket, which must exist and let itself be listed.
     ///
@@ -73,7 +65,7 @@ impl S3Store {
         credentials: Option<Credentials>,
         lock: Option<LockMode>,
     ) -> Result<S3Store> {
-        let driver = Arc::new(Driver::start()?);
+        let driver = Arc::new(Driver::start("the S3 client", "s3", THREADS)?);
         let client = driver.run(connect::client(place.clone(), credentials))?;
         let objects = Arc::new(Objects { client, place, sweeps: Sweeps::default(), lock });
         let store = S3Store { objects, driver };
@@ -98,42 +90,6 @@ impl S3Store {
     pub fn abort_unfinished(&self, now: Timestamp) -> Result<usize> {
         let objects = self.objects.clone();
         self.driver.run(async move { objects.abort_unfinished(now).await })
-    }
-}
-
-impl Driver {
-    fn start() -> Result<Driver> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("s3")
-            .enable_all()
-            .build()
-            .attempt(|| "start the threads of the S3 client".to_owned())?;
-        Ok(Driver { runtime: Some(runtime) })
-    }
-
-    /// Runs `work` there while this thread waits, which may itself belong to another runtime.
-    fn run<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let ended = || Error::failed("the S3 client has ended");
-        let runtime = self.runtime.as_ref().ok_or_else(ended)?;
-        let (sender, receiver) = sync_channel(1);
-        runtime.spawn(async move {
-            // Whoever asked waits below.
-            let _ = sender.send(work.await);
-        });
-        receiver.recv().map_err(|_| Error::failed("the S3 client panicked"))?
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        // Plain dropping would wait, which panics on a thread that must not.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
