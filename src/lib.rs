@@ -29,6 +29,8 @@ pub mod adapters;
 
 pub mod demo;
 
+pub mod web;
+
 pub mod cli;
 
 pub mod daemon;

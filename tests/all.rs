@@ -14,6 +14,7 @@ mod report; // drill reports as text, JSON, HTML
 
 mod contract; // one suite a port, over every adapter
 mod vault; // restic v2, against restic and rustic_core
+mod web; // metrics, alerts, dashboard, and the server of the three
 mod wire; // the PostgreSQL client, against servers
 
 mod cli; // the binary, as operators use it

@@ -61,6 +61,7 @@ const GRANTS: &[Grant] = &[
     Grant("main", &[Effect::Environment], "argv"),
     Grant("main", &[Effect::Processes], "an exit code, or the signal of RULES 1"),
     Grant("daemon", &[Effect::Environment], "systemd speaks through it"),
+    Grant("web", &[Effect::Network], "it answers where the configuration says"),
     Grant("engines/postgres", &[Effect::Files], "a data directory is files"),
     Grant("engines/postgres", &[Effect::Processes], "a restored server is a process"),
     Grant("engines/postgres", &[Effect::Stopwatch], "waits of a stream, on tokio's clock"),
