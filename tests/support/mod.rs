@@ -38,6 +38,6 @@ pub use mail::{MAIL_PASSWORD, MAIL_USER, MailServer};
 pub use processes::{has_ended, naming, stop_by_pid, stop_postmaster};
 pub use psql::Background;
 pub use scratch::Scratch;
-pub use servers::{available_versions, has_tls};
+pub use servers::{available_versions, has_tls, promtool};
 pub use textbooks::{load_textbooks, textbooks};
 pub use wait::{PATIENCE, wait_for};

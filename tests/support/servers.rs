@@ -74,6 +74,13 @@ pub(super) fn mail_python() -> PathBuf {
     program
 }
 
+/// Prometheus' own checker; panics if it is not installed, rather than testing less.
+pub fn promtool() -> PathBuf {
+    let ours = installed().with_file_name("promtool");
+    let found = [PathBuf::from("/usr/bin/promtool"), ours].into_iter().find(|path| is_safe(path));
+    found.unwrap_or_else(|| panic!("promtool is not installed: run `scripts/install test`"))
+}
+
 /// The system user that runs a server: PostgreSQL refuses root.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Runner {

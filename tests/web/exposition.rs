@@ -208,7 +208,7 @@ fn a_resource_that_left_leaves_its_counters_alone() {
 #[test]
 fn exposure_grows_by_itself_when_nobody_measures() {
     let measured = sample();
-    let at = |seconds| text(&measured, ago(-seconds)).unwrap();
+    let at = |seconds: i64| text(&measured, ago(-seconds)).unwrap();
     assert!(at(0).contains("fenice_rpo_exposure_seconds{resource=\"registro\"} 42\n"));
     assert!(at(600).contains("fenice_rpo_exposure_seconds{resource=\"registro\"} 642\n"));
     // A clock that is behind makes nothing of it, not less.

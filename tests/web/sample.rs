@@ -26,7 +26,7 @@ pub(super) fn name(text: &str) -> ResourceName {
 }
 
 pub(super) fn promise() -> Promise {
-    let hours = |hours| Span::seconds(hours * 3_600);
+    let hours = |hours: u64| Span::seconds(hours * 3_600);
     Promise { rpo: hours(1), rto: hours(4), verify_within: hours(30 * 24) }
 }
 
