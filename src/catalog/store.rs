@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::error::{Attempt, Error, Result};
 
 /// Each entry brings the file from the version of its index to the next.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     create table heartbeat (
         resource text not null,
@@ -96,6 +96,28 @@ const MIGRATIONS: [&str; 6] = [
         told text
     ) strict;
     create index job_open on job (id) where ended_at_us is null;
+",
+    "
+    create table step (
+        job integer not null references job (id) on delete cascade,
+        at_us integer not null,
+        what text not null,
+        detail text not null
+    ) strict;
+    create index step_of_job on step (job);
+    create table telling (
+        one integer primary key check (one = 1),
+        told text not null,
+        outbox text not null,
+        summary_at_us integer
+    ) strict;
+    create table exposure (
+        resource text not null,
+        day text not null,
+        most_seconds integer,
+        unknown_minutes integer not null,
+        primary key (resource, day)
+    ) strict, without rowid;
 ",
 ];
 
