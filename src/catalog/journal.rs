@@ -58,6 +58,17 @@ pub struct JobEnd {
     pub told: String,
 }
 
+/// Something that a job is about to make, and that has to be undone if it cannot do so itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRow {
+    pub job: i64,
+    pub at: Timestamp,
+    /// One word, such as `drill`.
+    pub what: String,
+    /// Such as a path.
+    pub detail: String,
+}
+
 /// A job that is about to begin.
 #[derive(Debug, Clone, Copy)]
 pub struct NewJob<'a> {
@@ -110,7 +121,25 @@ impl Catalog {
         Ok(connection.last_insert_rowid())
     }
 
-    /// Notes how a job ended, and what became of its standing order by that, in one step.
+    /// Notes a step of a job, before it is taken.
+    pub fn note_step(&self, step: &StepRow) -> Result<()> {
+        let row = params![step.job, step.at.as_microsecond(), step.what, step.detail];
+        let noted = self.lock().execute("insert into step values (?1, ?2, ?3, ?4)", row);
+        noted.map(drop).attempt(|| format!("note a step of job {}", step.job))
+    }
+
+    /// The steps of jobs that have not ended, in their order.
+    pub fn open_steps(&self) -> Result<Vec<StepRow>> {
+        let what = || "look up the steps of jobs that have not ended".to_owned();
+        let connection = self.lock();
+        let select = "select job, at_us, what, detail from step order by rowid";
+        let mut statement = connection.prepare(select).attempt(what)?;
+        let rows = statement.query_map([], step_row).attempt(what)?;
+        rows.collect::<rusqlite::Result<_>>().attempt(what)
+    }
+
+    /// Notes how a job ended, and what became of its standing order by that, in one step. Its own
+    /// steps are forgotten: who ends it has undone them.
     pub fn end_job(&self, id: i64, end: &JobEnd, standing: Option<&StandingRow>) -> Result<()> {
         let what = || format!("note that job {id} has ended");
         let mut connection = self.lock();
@@ -118,6 +147,7 @@ impl Catalog {
         let update = "update job set ended_at_us = ?2, result = ?3, told = ?4 where id = ?1";
         let row = params![id, end.at.as_microsecond(), end.result, end.told];
         transaction.execute(update, row).attempt(what)?;
+        transaction.execute("delete from step where job = ?1", params![id]).attempt(what)?;
         let forget = "delete from job where id <= ?1 and ended_at_us is not null";
         transaction.execute(forget, params![id - JOBS_KEPT]).attempt(what)?;
         if let Some(standing) = standing {
@@ -223,6 +253,11 @@ fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         begun_at: instant(row, 5)?.unwrap_or(Timestamp::UNIX_EPOCH),
         ended,
     })
+}
+
+fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
+    let at = instant(row, 1)?.unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(StepRow { job: row.get(0)?, at, what: row.get(2)?, detail: row.get(3)? })
 }
 
 fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<ResourceName> {

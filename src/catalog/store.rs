@@ -133,13 +133,22 @@ impl Catalog {
     /// Unreadable, or written by a newer version: that is never touched.
     pub fn open(path: &Path) -> Result<Catalog> {
         let what = || format!("open the catalog {}", path.display());
-        let connection = Connection::open(path).attempt(what)?;
-        connection.busy_timeout(Duration::from_secs(10)).attempt(what)?;
-        let set = "pragma journal_mode = wal; pragma synchronous = full;";
-        connection.execute_batch(set).attempt(what)?;
+        let connection = Catalog::connect(path).attempt(what).map_err(|error| {
+            error.hint(
+                "If the file is damaged, move it away with its -wal and -shm: `fenice catalog \
+                 rebuild` fills a new one from the repository.",
+            )
+        })?;
         let catalog = Catalog { connection: Mutex::new(connection) };
         catalog.upgrade(path)?;
         Ok(catalog)
+    }
+
+    fn connect(path: &Path) -> rusqlite::Result<Connection> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full;")?;
+        Ok(connection)
     }
 
     fn upgrade(&self, path: &Path) -> Result<()> {

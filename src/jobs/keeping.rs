@@ -1,5 +1,8 @@
 //! What became of a standing order, as the catalog keeps it.
 
+use jiff::Timestamp;
+
+use super::job::Outcome;
 use crate::catalog::journal::{FailedRow, PauseRow, StandingRow};
 use crate::error::Retry;
 use crate::model::ResourceName;
@@ -35,4 +38,20 @@ pub(super) fn past_of(row: &StandingRow) -> Past {
 
 pub(super) fn pause_of(row: PauseRow) -> Pause {
     Pause { why: row.why, until: row.until }
+}
+
+/// What became of a standing order when a job for it has ended.
+pub(super) fn past_after(
+    past: &Past,
+    outcome: &Outcome,
+    due_at: Timestamp,
+    now: Timestamp,
+) -> Past {
+    let mut past = past.clone();
+    match outcome {
+        Outcome::Done | Outcome::NotMet { .. } => past.succeed(due_at),
+        Outcome::Failed { retry, .. } => past.fail(due_at, now, *retry),
+        Outcome::Cancelled { .. } => past.fail(due_at, now, Retry::Never),
+    }
+    past
 }

@@ -1,11 +1,15 @@
 //! The standing orders of one host, carried out: what begins now, and when to look again.
+//!
+//! What somebody asks for by hand (`asked`) waits and begins among them, by the same rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::keeping::{past_of, pause_of, row_of};
+use super::asked::Asked;
+use super::job::{Job, Outcome};
+use super::keeping::{past_after, past_of, pause_of, row_of};
 use crate::catalog::Catalog;
 use crate::catalog::journal::{JobEnd, JobRow, NewJob, PauseRow};
 use crate::error::{Result, Retry};
@@ -16,57 +20,41 @@ use crate::plan::schedule::{
 
 /// Everything that is to be done on this host.
 pub struct Order {
-    catalog: Arc<Catalog>,
-    limits: Limits,
-    lines: Vec<Line>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) limits: Limits,
+    pub(super) lines: Vec<Line>,
     /// When each line that waits is to be looked at.
-    agenda: BTreeSet<(Timestamp, usize)>,
+    pub(super) agenda: BTreeSet<(Timestamp, usize)>,
     /// Lines that are due, and wait for room.
-    due: BTreeSet<usize>,
-    running: BTreeMap<i64, Begun>,
+    pub(super) due: BTreeSet<usize>,
+    pub(super) running: BTreeMap<i64, Begun>,
+    /// What was asked for by hand and has not begun, the oldest first.
+    pub(super) asked: Vec<Asked>,
+    /// Emergency restores that somebody carries out, by ticket.
+    pub(super) restoring: BTreeMap<u64, ResourceName>,
+    pub(super) last_ticket: u64,
+    /// Resources on which no standing order may begin, each with the reason.
+    barred: BTreeMap<ResourceName, String>,
     looked_at: Timestamp,
 }
 
 /// One work of one resource.
-struct Line {
-    resource: ResourceName,
-    standing: Standing,
-    past: Past,
-    next: Next,
+pub(super) struct Line {
+    pub(super) resource: ResourceName,
+    pub(super) standing: Standing,
+    pub(super) past: Past,
+    pub(super) next: Next,
     /// Why it has not begun although it is due.
-    held: Option<String>,
+    pub(super) held: Option<String>,
 }
 
 /// A job that runs.
-struct Begun {
-    line: usize,
-    due_at: Timestamp,
-}
-
-/// A job that is to be done now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
-    /// Its number in the journal.
-    pub id: i64,
-    pub resource: ResourceName,
-    pub work: Work,
-    /// The occurrence it stands for.
-    pub due_at: Timestamp,
-    pub because: String,
-}
-
-/// How a job ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    Done,
-    /// It was done, and something is not as promised; trying again would not change that.
-    NotMet {
-        told: String,
-    },
-    Failed {
-        told: String,
-        retry: Retry,
-    },
+pub(super) struct Begun {
+    /// `None` for what was asked for, and for a line that left the configuration meanwhile.
+    pub(super) line: Option<usize>,
+    pub(super) resource: ResourceName,
+    pub(super) work: Work,
+    pub(super) due_at: Timestamp,
 }
 
 /// A job that was under way when the daemon ended.
@@ -80,24 +68,6 @@ pub struct Shown<'o> {
     pub next: &'o Next,
     pub held: Option<&'o str>,
     pub past: &'o Past,
-}
-
-impl Outcome {
-    /// One word, for the journal and metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Outcome::Done => "done",
-            Outcome::NotMet { .. } => "not_met",
-            Outcome::Failed { .. } => "failed",
-        }
-    }
-
-    fn told(&self) -> &str {
-        match self {
-            Outcome::Done => "",
-            Outcome::NotMet { told } | Outcome::Failed { told, .. } => told,
-        }
-    }
 }
 
 const INTERRUPTED: &str = "interrupted";
@@ -126,6 +96,10 @@ impl Order {
             agenda: BTreeSet::new(),
             due: BTreeSet::new(),
             running: BTreeMap::new(),
+            asked: Vec::new(),
+            restoring: BTreeMap::new(),
+            last_ticket: 0,
+            barred: BTreeMap::new(),
             looked_at: now,
         };
         for (resource, standing) in standings {
@@ -139,7 +113,7 @@ impl Order {
         Ok((order, interrupted))
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         resource: ResourceName,
         standing: Standing,
@@ -175,7 +149,7 @@ impl Order {
     }
 
     /// Decides anew about one line.
-    fn look(&mut self, at: usize, now: Timestamp) {
+    pub(super) fn look(&mut self, at: usize, now: Timestamp) {
         if let Some(until) = self.waits_until(at) {
             self.agenda.remove(&(until, at));
         }
@@ -215,18 +189,55 @@ impl Order {
     }
 
     fn begin_what_may(&mut self, now: Timestamp) -> Result<Vec<Job>> {
-        let due: Vec<usize> = self.due.iter().copied().collect();
-        let waiting: Vec<Waiting> = due.iter().filter_map(|at| self.lines[*at].waiting()).collect();
-        let running: Vec<Running> =
-            self.running.values().map(|begun| self.lines[begun.line].running()).collect();
+        if self.due.is_empty() && self.asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (lines, barred) = (&mut self.lines, &self.barred);
+        let may = |at: &usize| {
+            let bar = barred.get(&lines[*at].resource);
+            lines[*at].held = bar.cloned();
+            bar.is_none()
+        };
+        let due: Vec<usize> = self.due.iter().copied().filter(may).collect();
+        let mut waiting: Vec<Waiting> = self.asked.iter().map(Asked::waiting).collect();
+        let asked = waiting.len();
+        waiting.extend(due.iter().filter_map(|at| self.lines[*at].waiting()));
+        let rulings = admit(&waiting, &self.all_running(), &self.limits);
         let mut begun = Vec::new();
-        for (at, ruling) in due.into_iter().zip(admit(&waiting, &running, &self.limits)) {
-            match ruling {
-                Ruling::Begin => begun.extend(self.begin(at, now)?),
-                Ruling::Hold { because } => self.lines[at].held = Some(because),
+        // From the last to the first: what begins leaves the list.
+        for (place, ruling) in rulings.iter().enumerate().take(asked).rev() {
+            let tried = match ruling {
+                Ruling::Begin => self.begin_asked(place, now).map(Some),
+                Ruling::Hold { because } => {
+                    self.asked[place].held = Some(because.clone());
+                    Ok(None)
+                }
+            };
+            if let Some(end) = taken(tried, &mut begun) {
+                return end;
+            }
+        }
+        for (at, ruling) in due.into_iter().zip(rulings.into_iter().skip(asked)) {
+            let tried = match ruling {
+                Ruling::Begin => self.begin(at, now),
+                Ruling::Hold { because } => {
+                    self.lines[at].held = Some(because);
+                    Ok(None)
+                }
+            };
+            if let Some(end) = taken(tried, &mut begun) {
+                return end;
             }
         }
         Ok(begun)
+    }
+
+    fn all_running(&self) -> Vec<Running> {
+        let jobs = self.running.values().map(|begun| (&begun.resource, begun.work));
+        let restores = self.restoring.values().map(|resource| (resource, Work::Restore));
+        let running =
+            |(resource, work): (&ResourceName, Work)| Running { resource: resource.clone(), work };
+        jobs.chain(restores).map(running).collect()
     }
 
     fn begin(&mut self, at: usize, now: Timestamp) -> Result<Option<Job>> {
@@ -244,8 +255,9 @@ impl Order {
         line.past.begin();
         let resource = line.resource.clone();
         self.look(at, now);
-        self.running.insert(id, Begun { line: at, due_at });
-        Ok(Some(Job { id, resource, work, due_at, because }))
+        let begun = Begun { line: Some(at), resource: resource.clone(), work, due_at };
+        self.running.insert(id, begun);
+        Ok(Some(Job { id, resource, work, due_at, because, ticket: None }))
     }
 
     /// Notes how a job ended.
@@ -253,20 +265,20 @@ impl Order {
     /// # Errors
     /// The catalog's: then it counts as under way, until this succeeds or the daemon ends.
     pub fn ended(&mut self, id: i64, outcome: &Outcome, now: Timestamp) -> Result<()> {
-        let Some(Begun { line: at, due_at }) = self.running.get(&id) else { return Ok(()) };
-        let (at, due_at) = (*at, *due_at);
-        let line = &mut self.lines[at];
-        let mut past = line.past.clone();
-        match outcome {
-            Outcome::Done | Outcome::NotMet { .. } => past.succeed(due_at),
-            Outcome::Failed { retry, .. } => past.fail(due_at, now, *retry),
-        }
-        let row = row_of(&line.resource, line.standing.work, &past);
+        let Some(begun) = self.running.get(&id) else { return Ok(()) };
+        let (line, due_at) = (begun.line, begun.due_at);
+        let changed = line.map(|at| (at, past_after(&self.lines[at].past, outcome, due_at, now)));
+        let row = changed.as_ref().map(|(at, past)| {
+            let line = &self.lines[*at];
+            row_of(&line.resource, line.standing.work, past)
+        });
         let (result, told) = (outcome.name().to_owned(), outcome.told().to_owned());
-        self.catalog.end_job(id, &JobEnd { at: now, result, told }, Some(&row))?;
-        line.past = past;
+        self.catalog.end_job(id, &JobEnd { at: now, result, told }, row.as_ref())?;
         self.running.remove(&id);
-        self.look(at, now);
+        if let Some((at, past)) = changed {
+            self.lines[at].past = past;
+            self.look(at, now);
+        }
         Ok(())
     }
 
@@ -293,6 +305,12 @@ impl Order {
             change(&mut self.lines[at].past);
             self.look(at, now);
         }
+    }
+
+    /// From now on lets no standing order begin on these resources: what is due on them waits. What
+    /// is asked for is not held up.
+    pub fn bar(&mut self, barred: BTreeMap<ResourceName, String>) {
+        self.barred = barred;
     }
 
     /// When a turn is due at the latest; `None` if only the end of a job can change anything.
@@ -325,14 +343,23 @@ impl Order {
     }
 }
 
+/// Adds what was begun. What could not be noted ends the turn: its error is told, unless something
+/// was begun before it, which must be carried out; then it comes again with the next turn.
+fn taken(tried: Result<Option<Job>>, begun: &mut Vec<Job>) -> Option<Result<Vec<Job>>> {
+    match tried {
+        Ok(job) => {
+            begun.extend(job);
+            None
+        }
+        Err(error) if begun.is_empty() => Some(Err(error)),
+        Err(_) => Some(Ok(std::mem::take(begun))),
+    }
+}
+
 impl Line {
     fn waiting(&self) -> Option<Waiting> {
         let Next::Run { due_at, .. } = &self.next else { return None };
         let (resource, work) = (self.resource.clone(), self.standing.work);
         Some(Waiting { resource, work, due_at: due_at.at })
-    }
-
-    fn running(&self) -> Running {
-        Running { resource: self.resource.clone(), work: self.standing.work }
     }
 }

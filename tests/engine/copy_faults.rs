@@ -107,7 +107,7 @@ fn what_a_run_wrote_and_never_read_back_is_read_by_the_next_one() {
         write: WriteSettings { pack_bytes: 256 << 10, ..WriteSettings::default() },
         read: RestoreSettings::default(),
         expect: &|_| {},
-        moved: &|_| {},
+        moved: &|_| Ok(()),
         allowed: &|| Ok(()),
     };
     vault.bring_from(&theirs, &theirs.snapshot(&oldest).unwrap(), &by).unwrap();

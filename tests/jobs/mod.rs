@@ -1,5 +1,6 @@
 //! Standing orders carried out: what begins when, and what a daemon that was killed takes up.
 
+mod asked; // by hand, restores, bars, cancelling, a new configuration
 mod life; // random lives: crashes, clock steps, failures
 
 use std::path::Path;

@@ -28,17 +28,18 @@ fn ruled(waiting: &[Waiting], running: &[Running], most_at_once: u32) -> Vec<Str
 }
 
 #[test]
-fn a_restore_and_shipping_wait_for_nobody_and_take_nobodys_room() {
-    let running = [runs("a", Work::Snapshot), runs("b", Work::Restore), runs("c", Work::Ship)];
-    let waiting = [
-        waits("a", Work::Restore, 9),
-        waits("b", Work::Restore, 9),
-        waits("a", Work::Ship, 9),
-        waits("b", Work::Snapshot, 0),
-    ];
+fn a_restore_and_shipping_wait_for_nobody_and_all_else_waits_for_a_restore() {
+    let running = [runs("a", Work::Snapshot), runs("c", Work::Ship)];
+    let mut restoring = running.to_vec();
+    restoring.push(runs("b", Work::Restore));
+    let waiting =
+        [waits("a", Work::Ship, 9), waits("b", Work::Ship, 9), waits("b", Work::Snapshot, 0)];
     let full = "as many jobs run as may at once (`jobs` is 1)";
-    assert_eq!(ruled(&waiting, &running, 1), ["", "", "", full]);
-    assert_eq!(ruled(&waiting, &running, 2), ["", "", "", ""]);
+    assert_eq!(ruled(&waiting, &running, 1), ["", "", full]);
+    assert_eq!(ruled(&waiting, &running, 2), ["", "", ""]);
+    let first = "`b` is being restored, and that goes before all";
+    assert_eq!(ruled(&waiting, &restoring, 9), ["", "", first]);
+    assert_eq!(ruled(&[waits("a", Work::Restore, 9)], &restoring, 1), [""]);
 }
 
 #[test]
@@ -111,7 +112,8 @@ fn is_exclusive(work: Work) -> bool {
 fn conflict(waiting: &Waiting, running: &Running) -> bool {
     let same = waiting.resource == running.resource;
     let drills = waiting.work == Work::Drill && running.work == Work::Drill;
-    drills || same && is_exclusive(waiting.work) && is_exclusive(running.work)
+    let emergency = takes_room(waiting.work) && running.work == Work::Restore;
+    emergency || drills || same && is_exclusive(waiting.work) && is_exclusive(running.work)
 }
 
 /// What runs after a round of admission breaks no rule, and what is held is held for a reason.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Interval;
 
 use crate::catalog::Catalog;
 use crate::catalog::heartbeats::Shipping;
@@ -60,7 +61,8 @@ impl Protection {
             never = Box::pin(self.answer_gaps()) => never,
             never = Box::pin(self.watch_tablespaces()) => never,
         };
-        self.note(&self.shipper.state.borrow().clone()).await;
+        let last = self.shipper.state.borrow().clone();
+        self.note(&last).await;
         ended
     }
 
@@ -118,19 +120,20 @@ impl Protection {
     }
 
     async fn beat_for_ever(&self) -> Result<()> {
-        let mut session = None;
-        each(self.heartbeat_every, async || {
+        let (mut session, mut ticks) = (None, ticks(self.heartbeat_every));
+        loop {
+            ticks.tick().await;
             self.beat(&mut session).await;
-        })
-        .await
+        }
     }
 
     async fn keep_slots(&self) -> Result<()> {
-        each(self.shipper.every, async || {
+        let mut ticks = ticks(self.shipper.every);
+        loop {
+            ticks.tick().await;
             let stored = self.shipper.state.borrow().stored;
             self.look_after_slots(stored).await;
-        })
-        .await
+        }
     }
 
     async fn look_after_slots(&self, stored: Lsn) {
@@ -173,14 +176,14 @@ impl Protection {
 
     /// Looks as often as the heart beats; after a failure only after a while.
     async fn watch_tablespaces(&self) -> Result<()> {
-        let mut known = Known::default();
-        each(self.heartbeat_every, async || {
+        let (mut known, mut ticks) = (Known::default(), ticks(self.heartbeat_every));
+        loop {
+            ticks.tick().await;
             if let Err(error) = self.answer_tablespaces(&mut known).await {
                 tracing::warn!(error = %error.chain(), "cannot answer for tablespaces");
                 tokio::time::sleep(SNAPSHOT_PAUSE).await;
             }
-        })
-        .await
+        }
     }
 
     /// Takes a snapshot for every gap, until one is taken that began after it.
@@ -206,12 +209,9 @@ impl Protection {
     }
 }
 
-/// Does `work` now and then, for ever; late ones are not made up for.
-async fn each(every: Duration, mut work: impl AsyncFnMut()) -> Result<()> {
+/// Now and then, for ever; late ones are not made up for.
+fn ticks(every: Duration) -> Interval {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        work().await;
-    }
+    ticks
 }

@@ -2,9 +2,11 @@
 //! until then no instant after their creation can be recovered to (see `restore::guard`).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::engines::blocking::blocking;
-use crate::error::{Attempt, Result};
+use crate::error::{Attempt, Error, Result};
+use crate::ports::postgres::Session;
 use crate::repository::manifest;
 
 use super::protect::Protection;
@@ -15,17 +17,21 @@ use super::source::field;
 const SQL: &str = "select oid from pg_tablespace where pg_tablespace_location(oid) <> '' \
     and pg_tablespace_location(oid) not like 'pg_tblspc/%'";
 
-/// What is known to be in a snapshot.
-#[derive(Debug, Default)]
+/// An answer that takes longer is given up, with its session: the server may be gone silently.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is known to be in a snapshot, and the session on which the source is asked.
+#[derive(Default)]
 pub struct Known {
     oids: BTreeSet<u32>,
+    session: Option<Box<dyn Session>>,
 }
 
 impl Protection {
     /// Takes a snapshot if the source has a tablespace that no snapshot has. Without any snapshot
     /// nothing is done: the first one is the operator's.
     pub async fn answer_tablespaces(&self, known: &mut Known) -> Result<()> {
-        let present = self.tablespaces().await?;
+        let present = self.tablespaces(&mut known.session).await?;
         if present.is_subset(&known.oids) {
             return Ok(());
         }
@@ -45,10 +51,19 @@ impl Protection {
         Ok(())
     }
 
-    async fn tablespaces(&self) -> Result<BTreeSet<u32>> {
+    /// Asks on the session of the last time, if it still holds.
+    async fn tablespaces(&self, session: &mut Option<Box<dyn Session>>) -> Result<BTreeSet<u32>> {
         let what = || "list the source's tablespaces".to_owned();
-        let mut reached = self.shipper.source.session().await?;
-        let rows = reached.session.query(SQL).await.attempt(what)?;
-        rows.iter().map(|row| field(row, 0)).collect::<Result<_>>().attempt(what)
+        let asked = async {
+            let mut open = match session.take() {
+                Some(open) => open,
+                None => self.shipper.source.session().await?.session,
+            };
+            let rows = open.query(SQL).await?;
+            *session = Some(open);
+            rows.iter().map(|row| field(row, 0)).collect::<Result<_>>()
+        };
+        let answered = tokio::time::timeout(ANSWER_LIMIT, asked).await;
+        answered.unwrap_or_else(|_| Err(Error::failed("no answer").later())).attempt(what)
     }
 }

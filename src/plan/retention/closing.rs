@@ -2,11 +2,12 @@
 //! anything stays. Pure.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::facts::{RetentionFacts, Terms, on};
 
 /// An object of a resource that is neither a snapshot's manifest nor log nor evidence.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Leftover {
     pub kind: LeftoverKind,
     pub key: String,
@@ -14,7 +15,7 @@ pub struct Leftover {
 
 /// What it is, in the order in which they go: whatever tells of others, or opens them, goes after
 /// them, so that a run that was cut short leaves what the next one can read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LeftoverKind {
     /// A pack or a snapshot of the vault: pruning removes it, never the end.
     Data,
@@ -30,7 +31,7 @@ pub enum LeftoverKind {
 }
 
 /// What becomes of the leftovers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Closing {
     /// The resource is in use: nothing is left over.
     InUse,

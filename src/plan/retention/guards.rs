@@ -3,11 +3,12 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::facts::{RetentionFacts, Role, Scope, StoredSnapshot, Terms};
 
 /// A reason to keep something beyond its date.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Guard {
     /// A restore or drill reads it.
     Pinned {

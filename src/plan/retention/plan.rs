@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::closing::{Closing, closing};
 use super::facts::{LockedPack, RetentionFacts, Role, StoredSnapshot, Terms, on};
@@ -26,7 +27,7 @@ const COPIES_SILENCE: Span = Span::seconds(15 * 86_400);
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// Why something stays or goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// It ended within the window.
     Window,
@@ -41,7 +42,7 @@ pub enum Verdict {
 }
 
 /// What becomes of one snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruling {
     pub id: String,
     pub stopped_at: Timestamp,
@@ -52,7 +53,7 @@ pub struct Ruling {
 }
 
 /// What becomes of one object of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRuling {
     pub key: String,
     pub stays: bool,
@@ -60,7 +61,7 @@ pub struct LogRuling {
 }
 
 /// What stays and what goes in one repository of one resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionPlan {
     pub now: Timestamp,
     pub window_start: Timestamp,

@@ -1,6 +1,7 @@
 //! What may begin now on this host, and what the rest waits for.
 //!
-//! An emergency restore and shipping take no room and wait for nobody. The rest share the host's
+//! An emergency restore and shipping take no room and wait for nobody; while there is a restore,
+//! nothing else begins on the host. The rest share the host's
 //! room, the more urgent work first, and of one kind what is due the longest. Snapshot, copy,
 //! retention and verification of one resource exclude each other; a drill only reads, and may run
 //! beside them, but needs the room of a whole copy: one at a time on the host.
@@ -69,6 +70,7 @@ struct Host<'a> {
     /// The work that has each resource for itself.
     owners: BTreeMap<&'a ResourceName, Work>,
     drilled: Option<&'a ResourceName>,
+    restored: Option<&'a ResourceName>,
     /// How many take room.
     jobs: u32,
 }
@@ -78,8 +80,10 @@ impl<'a> Host<'a> {
         if excludes(work) {
             self.owners.insert(resource, work);
         }
-        if work == Work::Drill {
-            self.drilled = Some(resource);
+        match work {
+            Work::Drill => self.drilled = Some(resource),
+            Work::Restore => self.restored = Some(resource),
+            _ => {}
         }
         self.jobs += u32::from(takes_room(work));
     }
@@ -92,6 +96,9 @@ impl<'a> Host<'a> {
     ) -> Option<String> {
         if !takes_room(work) {
             return None;
+        }
+        if let Some(restored) = self.restored {
+            return Some(format!("`{restored}` is being restored, and that goes before all"));
         }
         let owner = self.owners.get(resource).filter(|_| excludes(work));
         if let Some(owner) = owner {

@@ -25,8 +25,8 @@ pub struct Copying<'a> {
     pub read: RestoreSettings,
     /// Told how many bytes have to be brought and read back, once that is known.
     pub expect: &'a (dyn Fn(u64) + Sync),
-    /// Told of bytes brought or read back.
-    pub moved: &'a (dyn Fn(u64) + Sync),
+    /// Told of bytes brought or read back; an error ends the copying.
+    pub moved: &'a (dyn Fn(u64) -> Result<()> + Sync),
     /// Asked before the snapshot is written: whether this process still holds the lock that keeps
     /// every other writer out of the vault copied to.
     pub allowed: &'a dyn Fn() -> Result<()>,
@@ -167,7 +167,7 @@ fn bring(
 struct Into<'a> {
     writer: &'a VaultWriter,
     idle: Mutex<Vec<ChunkStorer>>,
-    moved: &'a (dyn Fn(u64) + Sync),
+    moved: &'a (dyn Fn(u64) -> Result<()> + Sync),
 }
 
 impl Sink for Into<'_> {
@@ -179,8 +179,7 @@ impl Sink for Into<'_> {
         };
         storer.store_chunk(content)?;
         lock(&self.idle).push(storer);
-        (self.moved)(content.len() as u64);
-        Ok(())
+        (self.moved)(content.len() as u64)
     }
 
     fn complete(&self, _: usize) -> Result<()> {
@@ -190,13 +189,12 @@ impl Sink for Into<'_> {
 
 /// Reads for the sake of reading: every blob is verified on the way here.
 struct Discard<'a> {
-    moved: &'a (dyn Fn(u64) + Sync),
+    moved: &'a (dyn Fn(u64) -> Result<()> + Sync),
 }
 
 impl Sink for Discard<'_> {
     fn write_at(&self, _: usize, _: u64, content: &[u8]) -> Result<()> {
-        (self.moved)(content.len() as u64);
-        Ok(())
+        (self.moved)(content.len() as u64)
     }
 
     fn complete(&self, _: usize) -> Result<()> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use super::index::{IndexFile, IndexPack};
@@ -52,7 +52,7 @@ pub struct Guard<'a> {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
     pub snapshots_removed: u64,
     /// Packs that left the index, for good or because they were written anew.

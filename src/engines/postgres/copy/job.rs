@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Replicate;
 use crate::engines::progress::Progress;
@@ -53,7 +53,7 @@ pub struct CopyPlan {
 }
 
 /// One snapshot that was copied.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SnapshotCopy {
     pub id: String,
     pub because: String,
@@ -63,7 +63,7 @@ pub struct SnapshotCopy {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CopyRun {
     pub snapshots: Vec<SnapshotCopy>,
     /// Snapshots, and objects of the log, that could not be copied, each with the reason.
@@ -173,7 +173,7 @@ impl CopyJob {
             write: self.write,
             read: RestoreSettings { workers: self.workers, ..RestoreSettings::default() },
             expect: &|bytes| progress.expect(bytes),
-            moved: &|bytes| progress.add(bytes),
+            moved: &|bytes| progress.moved(bytes),
             allowed: &|| lock.check(),
         };
         to.vault.copy_from(&from, &id, &copying).attempt(what)

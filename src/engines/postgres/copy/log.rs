@@ -98,7 +98,14 @@ pub(super) fn copy_planned(
     copy_histories(&there, stored, &timelines)?;
     let objects: Vec<WalObject> =
         plan.segments.iter().flat_map(|segment| segment.objects.iter().cloned()).collect();
-    let created = copy_objects(&there, &stored.archive, &objects, lock)?;
+    let mut created = 0;
+    for object in &objects {
+        lock.check()?;
+        job.progress.checked()?;
+        if there.copy_object(&stored.archive, object)? == Put::Created {
+            created += 1;
+        }
+    }
     Ok(LogCopied { objects, created })
 }
 
@@ -125,6 +132,7 @@ pub(super) fn copy_all(
     }
     for object in missing {
         lock.check()?;
+        job.progress.checked()?;
         match there.copy_object(&stored.archive, object) {
             Ok(Put::Created) => run.log_objects += 1,
             Ok(Put::Exists) => {}
@@ -140,20 +148,4 @@ fn copy_histories(there: &WalArchive, stored: &Stored, of: &BTreeSet<Timeline>) 
         there.copy_history(&stored.archive, *timeline)?;
     }
     Ok(())
-}
-
-fn copy_objects(
-    there: &WalArchive,
-    from: &WalArchive,
-    objects: &[WalObject],
-    lock: &dyn Lock,
-) -> Result<u64> {
-    let mut created = 0;
-    for object in objects {
-        lock.check()?;
-        if there.copy_object(from, object)? == Put::Created {
-            created += 1;
-        }
-    }
-    Ok(created)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Attempt, Error, Result};
 use crate::model::ResourceName;
@@ -41,7 +41,7 @@ pub struct Expiry {
 }
 
 /// What was removed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Applied {
     pub snapshots: u64,
     pub log_objects: u64,

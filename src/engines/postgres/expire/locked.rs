@@ -1,7 +1,7 @@
 //! What the store itself keeps (Object Lock): it stays, is told, and makes nothing fail.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::ResourceName;
@@ -11,7 +11,7 @@ use crate::ports::store::locked_until;
 use crate::repository::{Repository, layout};
 
 /// Objects that were to be removed, and that the store locks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Locked {
     pub objects: u64,
     /// When the last of their locks ends.

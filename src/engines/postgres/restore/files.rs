@@ -238,8 +238,7 @@ impl Sink for FileSink<'_> {
         };
         let written: std::io::Result<()> = write();
         written.attempt(|| format!("write {}", self.files[file].path.display()))?;
-        self.progress.add(content.len() as u64);
-        Ok(())
+        self.progress.moved(content.len() as u64)
     }
 
     fn complete(&self, file: usize) -> Result<()> {

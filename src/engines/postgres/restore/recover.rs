@@ -299,12 +299,14 @@ impl FilesInPlace {
             if is_open(host.as_ref()).await {
                 return Ok((server, host));
             }
-            if Instant::now() >= deadline {
+            let patience = start.patience.as_secs();
+            let goes_on = match Instant::now() >= deadline {
+                true => Err(Error::failed(format!("recovery did not end within {patience} s"))),
+                false => tools.progress.checked(),
+            };
+            if let Err(error) = goes_on {
                 server.stop(StopMode::Immediate, STOP_LIMIT)?;
-                return Err(Unopened::Failed(Error::failed(format!(
-                    "recovery did not end within {} s",
-                    start.patience.as_secs()
-                ))));
+                return Err(Unopened::Failed(error));
             }
             tokio::time::sleep(POLL).await;
         }

@@ -221,7 +221,7 @@ impl Scrub {
         let their_vault = facts::open_vault(other, &theirs)?;
         let original = their_vault.snapshot(&theirs.vault.snapshot.parse()?)?;
         let (expect, moved) =
-            (|bytes| self.progress.expect(bytes), |bytes| self.progress.add(bytes));
+            (|bytes| self.progress.expect(bytes), |bytes| self.progress.moved(bytes));
         let allowed = || lock.check();
         let copying = Copying {
             entropy: Arc::clone(&self.entropy),

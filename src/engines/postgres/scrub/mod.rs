@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
 use crate::catalog::soundness::Sound;
@@ -70,7 +70,7 @@ pub struct Order {
 }
 
 /// An object that is not as it was stored, or not there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
     pub key: String,
     pub problem: String,
@@ -81,7 +81,7 @@ pub struct Damage {
 }
 
 /// What a run found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ScrubRun {
     pub at: Timestamp,
     pub objects: u64,
@@ -253,6 +253,7 @@ impl Scrub {
         let read_objects = due.len() as u64;
         let mut found = Found { read_objects, read_bytes, ..Found::default() };
         for batch in due.chunks(BATCH) {
+            self.progress.checked()?;
             let findings = self.examine_all(stored, batch);
             self.note(catalog, batch, &findings, now)?;
             for (key, finding) in findings {

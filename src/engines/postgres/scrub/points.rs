@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::{Extent, WalInventory};
@@ -25,7 +25,7 @@ use super::stored::{Stored, What};
 use super::{Damage, Scrub};
 
 /// A snapshot that nothing can be recovered from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Affected {
     pub snapshot: String,
     pub because: String,

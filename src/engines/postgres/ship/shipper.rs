@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::engines::blocking::blocking;
 use crate::error::{Error, Kind, Result, Retry};
-use crate::model::{Extent, Lsn, Timeline, TimelineHistory, WalObject};
+use crate::model::{Extent, Lsn, ResourceName, Timeline, TimelineHistory, WalObject};
 use crate::ports::Clock;
 use crate::ports::postgres::{Postgres, ServerError};
 use crate::repository::manifest;
@@ -48,6 +49,21 @@ pub struct ShipState {
     pub trouble: Option<String>,
     /// Gaps recorded by this run; each calls for a snapshot at once.
     pub gaps: Vec<Gap>,
+}
+
+impl ShipState {
+    /// As JSON tells it.
+    pub fn value(&self, resource: &ResourceName) -> Value {
+        json!({
+            "resource": resource,
+            "timeline": self.timeline,
+            "stored_until": self.stored,
+            "complete_at": self.complete_at,
+            "server_end": self.server_end,
+            "gaps": self.gaps.len(),
+            "trouble": self.trouble,
+        })
+    }
 }
 
 /// Ships the log of one resource. The caller holds the lock on the resource's log.

@@ -256,6 +256,7 @@ impl Reader<'_> {
             let (id, _) = self.storer.store_chunk(&self.buffer[..length])?;
             chunks.push(((at / chunk_bytes) as usize, id));
             self.work.progress.add(length as u64);
+            self.work.progress.checked()?;
             at += length as u64;
         }
         file.finish_run(chunks);

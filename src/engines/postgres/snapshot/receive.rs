@@ -319,6 +319,7 @@ impl<'a> Cutter<'a> {
         *offset += chunk.bytes.len() as u64;
         sorted.chunks += 1;
         self.receiving.progress.add(chunk.bytes.len() as u64);
+        self.receiving.progress.checked()?;
         // The workers end early only by a failure, which is told when they are joined.
         let sent = self.queue.send(chunk);
         sent.map_err(|_| Error::failed("the threads that store files have ended"))
