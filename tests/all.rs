@@ -14,10 +14,12 @@ mod report; // drill reports as text, JSON, HTML
 
 mod contract; // one suite a port, over every adapter
 mod vault; // restic v2, against restic and rustic_core
+mod watch; // what the daemon measures, and what of it somebody should hear
 mod web; // metrics, alerts, dashboard, and the server of the three
 mod wire; // the PostgreSQL client, against servers
 
 mod cli; // the binary, as operators use it
+mod daemon; // as it runs under systemd
 mod demo; // the throw-away PostgreSQL, end to end
 mod engine; // snapshot, ship, restore, against clusters
 mod jobs; // standing orders carried out, through crashes

@@ -1,9 +1,11 @@
 //! The only code that touches the outside: files, PostgreSQL, buckets, mail and web servers,
 //! processes, secrets, clock.
 
+pub mod disk;
 pub mod folder;
 pub mod http;
 pub mod launcher;
+pub mod left_behind;
 pub mod memory;
 pub mod postgres;
 pub mod private;

@@ -72,6 +72,31 @@ impl Catalog {
         found.map(Timestamp::from_microsecond).transpose().attempt(what)
     }
 
+    /// The newest beat after number `seq` whose commit lies before `stored_until`, with its number.
+    /// Whoever asks again and again with the last one looks at few rows.
+    pub fn newer_stored_heartbeat(
+        &self,
+        resource: &ResourceName,
+        system_id: SystemId,
+        seq: u64,
+        stored_until: Lsn,
+    ) -> Result<Option<(u64, Timestamp)>> {
+        let what = || format!("look up the heartbeats of {resource}");
+        let connection = self.lock();
+        let select = "select seq, at_us from heartbeat where resource = ?1 and system_id = ?2 \
+                      and seq > ?3 and committed_before <= ?4 order by at_us desc limit 1";
+        let mut statement = connection.prepare_cached(select).attempt(what)?;
+        let (id, seq, until) = (system_id.to_string(), seq as i64, stored_until.0 as i64);
+        let found: Option<(i64, i64)> = statement
+            .query_row(params![resource.as_str(), id, seq, until], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+            .attempt(what)?;
+        let Some((seq, at_us)) = found else { return Ok(None) };
+        Ok(Some((seq as u64, Timestamp::from_microsecond(at_us).attempt(what)?)))
+    }
+
     /// Notes how far shipping has come.
     pub fn note_shipping(
         &self,
@@ -168,6 +193,14 @@ mod tests {
         assert_eq!(newest(99), None);
         assert_eq!(newest(299), Some(at(120)));
         assert_eq!(newest(300), Some(at(180)));
+        let newer = |seq, lsn| {
+            let found = catalog.newer_stored_heartbeat(&resource, id, seq, Lsn(lsn));
+            found.unwrap()
+        };
+        assert_eq!(newer(0, 99), None);
+        assert_eq!(newer(0, 299), Some((2, at(120))));
+        assert_eq!(newer(2, 299), None);
+        assert_eq!(newer(2, 300), Some((3, at(180))));
         assert_eq!(catalog.shipping(&resource, id).unwrap(), None);
         let shipping = Shipping {
             timeline: Timeline(2),

@@ -51,6 +51,22 @@ impl Catalog {
         Ok(sound)
     }
 
+    /// When anything of a resource in one repository was last found sound: every verification
+    /// reads something.
+    pub fn last_sound_at(
+        &self,
+        repository_id: &str,
+        resource: &ResourceName,
+    ) -> Result<Option<Timestamp>> {
+        let what = || format!("look up what was verified of {resource}");
+        let select =
+            "select max(sound_at_us) from soundness where repository = ?1 and resource = ?2";
+        let row = params![repository_id, resource.as_str()];
+        let newest: Option<i64> =
+            self.lock().query_row(select, row, |row| row.get(0)).attempt(what)?;
+        newest.map(Timestamp::from_microsecond).transpose().attempt(what)
+    }
+
     /// Notes objects that were found sound.
     pub fn note_sound(
         &self,
@@ -184,6 +200,23 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_verification_is_when_something_was_last_found_sound() {
+        let catalog = Catalog::open(std::path::Path::new(":memory:")).unwrap();
+        let resource = "registro".parse().unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let last = |repository| catalog.last_sound_at(repository, &resource).unwrap();
+        assert_eq!(last("main"), None);
+        let sound = [("a", 5), ("b", 9), ("c", 7)].map(|(key, second)| Sound {
+            key: key.to_owned(),
+            bytes: 1,
+            stored_at: at(1),
+            at: at(second),
+        });
+        catalog.note_sound("main", &resource, &sound).unwrap();
+        assert_eq!((last("main"), last("copies")), (Some(at(9)), None));
+    }
 
     #[test]
     fn each_verification_of_a_repository_replaces_what_the_one_before_found() {

@@ -1,20 +1,19 @@
 //! `fenice copy`: brings what is due into the repository of the copies.
 
-use std::sync::Arc;
-
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::carry::{carry_out, unexpected};
 use super::exit::Done;
-use super::progress::Shown;
 use super::{Context, locking};
+use crate::daemon::work::{CopyReport, Report, Wish};
 use crate::daemon::{self, Purpose};
 use crate::engines::blocking::blocking;
 use crate::engines::postgres::copy::{CopyPlan, CopyRun};
 use crate::engines::postgres::locking::LockRun;
 use crate::error::{Attempt, Result};
 use crate::model::ByteSize;
-use crate::plan::retention::{CopyDue, Role};
+use crate::plan::retention::CopyDue;
 
 /// Copy what is due into the repository named by `copy_to`
 #[derive(Debug, clap::Args)]
@@ -30,30 +29,27 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
     let resource = daemon::resource_of(&config, &args.resource)?;
-    let purpose = if args.plan { Purpose::Look } else { Purpose::Write };
-    let job = parts.copy_job_of(&config, resource, purpose)?;
-    let to = config.policy_of(resource).copy_to.clone().unwrap_or_default();
     if args.plan {
+        let job = parts.copy_job_of(&config, resource, Purpose::Look)?;
+        let to = config.policy_of(resource).copy_to.clone().unwrap_or_default();
         let plan = blocking(move || job.plan()).await?;
         let value = || plan_value(&args.resource, &to, &plan);
         return super::well(context.output.answer(value, || plan_text(&to, &plan)));
     }
-    let shown = Shown::start(Arc::clone(&job.progress), context.output);
-    let copies = job.to.clone();
-    let copied = blocking(move || job.run()).await;
-    drop(shown);
-    let run = copied?;
-    let jobs = parts.locking_of(&config, resource, Role::Copies, &copies);
-    let locked = locking::lock(jobs, context).await;
-    if locking::answers_first(&locked, context) {
-        let locks = locked.as_ref().ok().copied().flatten();
+    let wish = Wish::Copy { resource: resource.name.clone() };
+    let report = carry_out(wish, &config, &parts, context).await?;
+    let Report::Copy(CopyReport { to, run, locked, lock_failed }) = report else {
+        return Err(unexpected());
+    };
+    if locking::answers_first(lock_failed.as_ref(), context) {
         let zone = &config.daemon.timezone;
         context.output.answer(
-            || run_value(&args.resource, &to, &run, locks),
-            || run_text(&to, &run, locks, zone),
+            || run_value(&args.resource, &to, &run, locked),
+            || run_text(&to, &run, locked, zone),
         )?;
     }
-    locked.attempt(|| format!("lock the copies in `{to}`, which are there"))?;
+    let what = || format!("lock the copies in `{to}`, which are there");
+    locking::must_be_locked(lock_failed).attempt(what)?;
     Ok(if run.failed.is_empty() { Done::Well } else { Done::NotMet })
 }
 

@@ -15,11 +15,12 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Context;
-use super::drill::{drill_of, write_faces};
+use super::carry::terms_of;
 use super::exit::Done;
 use crate::adapters::programs;
 use crate::config::{self, Config};
 use crate::daemon::Parts;
+use crate::daemon::work::drill::{drill_of, write_faces};
 use crate::demo;
 use crate::demo::cluster::DemoCluster;
 use crate::demo::data::{DataSize, steps};
@@ -257,7 +258,8 @@ impl Story<'_> {
         let protected = self.parts.protected(&config, "registro")?;
         let context = Context { config_file: config_file.to_owned(), output: self.context.output };
         let dir = self.dir.join("recovered");
-        let mut drill = drill_of(&self.parts, &config, &protected, &context, Some(&dir))?;
+        let terms = terms_of(&context, Some(&dir));
+        let mut drill = drill_of(&self.parts, &config, &protected, &terms)?;
         drill.disrupted = Some(disrupted);
         drill.questions = vec![WRITES_SQL.to_owned(), TORN_WRITES_SQL.to_owned()];
         let outcome = drill.run(None).await?;

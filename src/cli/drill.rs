@@ -1,26 +1,23 @@
 //! `fenice drill`: rehearses a recovery, and shows what earlier rehearsals found.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::carry::terms_of;
 use super::exit::Done;
 use super::progress::Shown;
 use super::{Context, instant};
-use crate::adapters::programs;
 use crate::config::Config;
-use crate::daemon::{Parts, Protected};
-use crate::drill::{Drill, run::keep};
-use crate::engines::blocking::blocking;
+use crate::daemon::Parts;
+use crate::daemon::work::drill::{drill_of, page_of, rehearse_to};
 use crate::error::{Attempt, Error, Result};
-use crate::evidence::drill_report::{DrillReport, Trigger, Verdict};
+use crate::evidence::drill_report::{DrillReport, Verdict};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
 use crate::evidence::words::ENGLISH;
 use crate::evidence::{html, json as json_face, text};
-use crate::plan::facts::Target;
-use crate::repository::{layout, manifest, wal_codec};
+use crate::repository::{layout, manifest};
 
 /// Rehearse a recovery, or show earlier rehearsals
 #[derive(Debug, clap::Args)]
@@ -69,7 +66,6 @@ struct ShowArgs {
     output: Option<PathBuf>,
 }
 
-const LOSS_OF_HOST: &str = "loss of host";
 const LOSS_OF_MAIN: &str = "loss of host and of the main repository";
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -96,26 +92,22 @@ async fn rehearse(
     context: &Context,
 ) -> Result<Done> {
     let protected = parts.recoverable(config, &args.resource, args.from.as_deref())?;
-    let to = match instant::target(&args.to, &config.daemon.timezone)? {
-        Target::At(at) => Some(at),
-        Target::Latest | Target::Consistent { .. } => None,
-    };
-    let mut drill = drill_of(parts, config, &protected, context, args.dir.as_deref())?;
+    let to = instant::target(&args.to, &config.daemon.timezone)?;
+    let terms = terms_of(context, args.dir.as_deref());
+    let mut drill = drill_of(parts, config, &protected, &terms)?;
     if args.from.as_deref().is_some_and(|from| from != protected.resource.repository) {
         drill.scenario = LOSS_OF_MAIN;
     }
     let shown = Shown::start(drill.tools.progress.clone(), context.output);
-    let report = drill.run(to).await?.report;
+    let rehearsed = Box::pin(rehearse_to(&drill, Some(to), &protected, config)).await;
     drop(shown);
-    let repository = protected.repository.clone();
-    let kept = report.clone();
-    blocking(move || keep(&repository, &kept)).await?;
-    let paths = write_faces(&config.daemon.state_dir, &report)?;
+    let report = rehearsed?;
+    let page = page_of(&config.daemon.state_dir, &report);
     let colour = context.output.terminal.colour;
     context.output.answer(
         || serde_json::to_value(&report).unwrap_or_else(|_| json!({})),
         || {
-            let page = paths.display();
+            let page = page.display();
             format!("{}\nThis report as a page: {page}\n", text::render(&report, &ENGLISH, colour))
         },
     )?;
@@ -123,67 +115,6 @@ async fn rehearse(
         Verdict::Passed => Done::Well,
         Verdict::Failed => Done::NotMet,
     })
-}
-
-/// A drill of a resource, in a new directory of its own.
-pub(crate) fn drill_of<'a>(
-    parts: &Parts,
-    config: &Config,
-    protected: &'a Protected<'a>,
-    context: &Context,
-    dir: Option<&Path>,
-) -> Result<Drill<'a>> {
-    let tools = parts.tools_of(protected)?;
-    let name = format!("fenice-drill-{}", layout::instant(parts.clock.now()));
-    // Where this process is root the server runs as somebody else, who must be able to get there.
-    let open = tools.launcher.runs_as().is_some();
-    let parent = match (dir, open) {
-        (Some(dir), _) => dir.to_owned(),
-        (None, true) => PathBuf::from("/var/tmp"),
-        (None, false) => config.daemon.state_dir.join("drills"),
-    };
-    let base = parent.join(name);
-    let mode = if open { 0o755 } else { 0o700 };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(&base)
-        .attempt(|| format!("make the directory {}", base.display()))?;
-    let text = fs::read(&context.config_file).unwrap_or_default();
-    Ok(Drill {
-        tools,
-        resource: protected.resource,
-        policy: protected.policy,
-        user: parts.role_of(protected.resource)?,
-        base,
-        operator: operator(),
-        host: programs::host_name(),
-        configuration_hash: wal_codec::sha256_hex(&text),
-        trigger: Trigger::Manual,
-        scenario: LOSS_OF_HOST,
-        disrupted: None,
-        questions: Vec::new(),
-    })
-}
-
-/// Who ordered it, as the system knows them.
-fn operator() -> String {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    name.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()))
-}
-
-/// Writes the report beside the state, for people; the repository holds the one that counts.
-pub(crate) fn write_faces(state_dir: &Path, report: &DrillReport) -> Result<PathBuf> {
-    let dir = state_dir.join("reports");
-    let stem = format!("{}-{}", report.identity.resource, report.identity.drill_id);
-    let what = || format!("write the report into {}", dir.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).attempt(what)?;
-    let page = dir.join(format!("{stem}.html"));
-    fs::write(&page, html::render(report, &ENGLISH)).attempt(what)?;
-    fs::write(dir.join(format!("{stem}.json")), json_face::render(report)).attempt(what)?;
-    let plain = text::render(report, &ENGLISH, crate::evidence::plain::Colour::None);
-    fs::write(dir.join(format!("{stem}.txt")), plain).attempt(what)?;
-    Ok(page)
 }
 
 /// Every report of every resource, oldest first. A report lies where its drill read from.

@@ -11,6 +11,7 @@ use super::exit::Done;
 use crate::daemon;
 use crate::engines::postgres::overview::{self, Overview};
 use crate::error::Result;
+pub(super) use crate::evidence::plain::local;
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone};
 use crate::model::{ByteSize, ResourceName};
 use crate::plan::scrub::Proof;
@@ -67,11 +68,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
         || Value::Array(all.iter().map(value).collect()),
         || all.iter().map(|one| text(one, zone, context)).collect::<Vec<_>>().join("\n"),
     ))
-}
-
-/// An instant for people: in the configured zone, to the second, with its offset.
-pub(super) fn local(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
 }
 
 fn text(one: &Listed<'_>, zone: &TimeZone, context: &Context) -> String {

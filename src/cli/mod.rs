@@ -11,17 +11,21 @@ pub mod output;
 pub mod progress;
 pub mod terminal;
 
+mod carry;
 mod catalog;
 mod check_config;
 mod copy;
+mod daemon;
 mod demo;
 pub(crate) mod drill;
 mod hold;
 mod init;
+mod jobs;
 mod keys;
 mod list;
 mod locking;
 mod notify;
+mod pause;
 mod prepare;
 mod resource;
 mod restore;
@@ -35,7 +39,7 @@ mod wal;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -68,6 +72,10 @@ enum Verb {
     Ship(ship::Args),
     Snapshot(snapshot::Args),
     Copy(copy::Args),
+    Daemon(daemon::Args),
+    Jobs(jobs::Args),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
     List(list::Args),
     Status(status::Args),
     Restore(args::Restore),
@@ -114,10 +122,14 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Ship(args) => block_on(ship::run(args, &context)),
         Verb::Snapshot(args) => block_on(snapshot::run(args, &context)),
         Verb::Copy(args) => block_on(copy::run(args, &context)),
+        Verb::Daemon(args) => block_on(daemon::run(args, &context)),
+        Verb::Jobs(args) => block_on(jobs::run(args, &context)),
+        Verb::Pause(args) => block_on(pause::pause(args, &context)),
+        Verb::Resume(args) => block_on(pause::resume(args, &context)),
         Verb::List(args) => list::run(&args, &context),
         Verb::Status(args) => status::run(&args, &context),
         Verb::Restore(args) => block_on(restore::run(args, &context)),
-        Verb::Retention(args) => retention::run(&args, &context),
+        Verb::Retention(args) => block_on(retention::run(args, &context)),
         Verb::Verify(args) => block_on(verify::run(args, &context)),
         Verb::Hold(args) => hold::run(args, &context),
         Verb::Keys(args) => keys::run(args, &context),
@@ -189,17 +201,20 @@ impl Context {
     }
 
     pub fn config_text(&self) -> Result<String> {
-        let file = self.config_file.display();
-        std::fs::read_to_string(&self.config_file).map_err(|cause| {
-            Error::new(Kind::Config, format!("cannot read the configuration {file}"))
-                .because(cause)
-                .hint("Name the file with --config FILE or in $FENICE_CONFIG.")
-        })
+        read_config(&self.config_file)
     }
 
     pub fn parts(&self) -> Result<Parts> {
         Parts::of_this_machine()
     }
+}
+
+fn read_config(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|cause| {
+        Error::new(Kind::Config, format!("cannot read the configuration {}", file.display()))
+            .because(cause)
+            .hint("Name the file with --config FILE or in $FENICE_CONFIG.")
+    })
 }
 
 /// Done, whatever came of it.

@@ -3,17 +3,19 @@
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::carry::{carry_out, unexpected};
 use super::exit::Done;
 use super::list::local;
 use super::{Context, locking};
 use crate::config::{Config, Resource};
+use crate::daemon::work::retention::Ruled;
+use crate::daemon::work::{Report, Wish};
 use crate::daemon::{self, Parts, Purpose};
 use crate::engines::postgres::expire::Applied;
-use crate::engines::postgres::locking::LockRun;
 use crate::error::{Attempt, Error, Result};
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone, clean};
 use crate::model::{ByteSize, ResourceName};
-use crate::plan::retention::{Closing, RetentionPlan, Role, Ruling, Verdict};
+use crate::plan::retention::{Closing, RetentionPlan, Ruling, Verdict};
 use crate::repository::vault::prune::Pruned;
 
 /// Show what stays and what goes, and why; remove it with --apply
@@ -30,47 +32,33 @@ pub(super) struct Args {
 }
 
 /// One repository of one resource: the plan, and what was removed by it.
-struct Ruled<'c> {
+struct Shown<'c> {
     resource: &'c ResourceName,
-    repository: &'c str,
-    plan: RetentionPlan,
-    applied: Option<Applied>,
-    /// What was locked then, where anything is.
-    locked: Option<LockRun>,
+    ruled: Ruled,
 }
 
-/// What became of one repository of one resource; locking may fail after all else.
-type Outcome = (RetentionPlan, Option<Applied>, Result<Option<LockRun>>);
-
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
+pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
     let parts = context.parts()?;
     let chosen: Vec<_> = match &args.resource {
         Some(name) => vec![daemon::resource_of(&config, name)?],
         None => config.resources.iter().collect(),
     };
-    let (mut all, mut failures): (Vec<Ruled<'_>>, Vec<Error>) = (Vec::new(), Vec::new());
+    let (mut all, mut failures): (Vec<Shown<'_>>, Vec<Error>) = (Vec::new(), Vec::new());
     for resource in chosen {
-        for (repository, role) in daemon::places(&config, resource) {
-            let what = || format!("rule on {} in `{repository}`", resource.name);
-            match rule(args, &parts, &config, resource, role).attempt(what) {
-                Ok((plan, applied, locked)) => {
-                    let what = || format!("lock what stays of {}", resource.name);
-                    let locked = locked.attempt(what);
-                    let run = locked.as_ref().ok().copied().flatten();
-                    failures.extend(locked.err());
-                    let resource = &resource.name;
-                    all.push(Ruled { resource, repository, plan, applied, locked: run });
-                }
-                Err(error) => failures.push(error),
-            }
-        }
+        let (ruled, failed) = match args.apply {
+            true => apply(&args, &parts, &config, resource, context).await,
+            false => plan(&parts, &config, resource),
+        };
+        let resource = &resource.name;
+        all.extend(ruled.into_iter().map(|ruled| Shown { resource, ruled }));
+        failures.extend(failed);
     }
     let zone = &config.daemon.timezone;
     if !all.is_empty() {
         context.output.answer(
             || Value::Array(all.iter().map(value).collect()),
-            || all.iter().map(|ruled| text(ruled, zone, context)).collect::<Vec<_>>().join("\n"),
+            || all.iter().map(|shown| text(shown, zone, context)).collect::<Vec<_>>().join("\n"),
         )?;
     }
     // One that fails does not hold up the others; the last one told decides how this ends.
@@ -78,40 +66,49 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
         failures.iter().for_each(|error| context.output.error(error));
         return Err(last);
     }
-    // Someone was promised a date; and what no plan names any more may still lie in the vault.
-    let kept = |ruled: &Ruled<'_>| {
-        let pruned = ruled.applied.as_ref().is_none_or(|applied| {
-            applied.locked.objects == 0 && applied.vault.is_some_and(|v| v.snapshots_locked == 0)
-        });
-        pruned && ruled.plan.overdue().next().is_none() && ruled.plan.overdue_packs == 0
-    };
-    Ok(if all.iter().all(kept) { Done::Well } else { Done::NotMet })
+    Ok(if all.iter().all(|shown| shown.ruled.is_kept()) { Done::Well } else { Done::NotMet })
 }
 
-fn rule(
+/// What would be done in each repository of a resource.
+fn plan(parts: &Parts, config: &Config, resource: &Resource) -> (Vec<Ruled>, Vec<Error>) {
+    let (mut all, mut failures) = (Vec::new(), Vec::new());
+    for (repository, role) in daemon::places(config, resource) {
+        let planned = parts
+            .expiry_of(config, resource, role, Purpose::Look)
+            .and_then(|expiry| expiry.plan())
+            .attempt(|| format!("rule on {} in `{repository}`", resource.name));
+        match planned {
+            Ok(plan) => {
+                let repository = repository.to_owned();
+                all.push(Ruled { repository, plan, applied: None, locked: None });
+            }
+            Err(error) => failures.push(error),
+        }
+    }
+    (all, failures)
+}
+
+async fn apply(
     args: &Args,
     parts: &Parts,
     config: &Config,
     resource: &Resource,
-    role: Role,
-) -> Result<Outcome> {
-    let purpose = if args.apply { Purpose::Write } else { Purpose::Look };
-    let expiry = parts.expiry_of(config, resource, role, purpose)?;
-    if !args.apply {
-        return Ok((expiry.plan()?, None, Ok(None)));
+    context: &Context,
+) -> (Vec<Ruled>, Vec<Error>) {
+    let wish = Wish::Retention { resource: resource.name.clone(), confirm: args.confirm };
+    match carry_out(wish, config, parts, context).await {
+        Ok(Report::Retention(report)) => {
+            (report.ruled, report.failed.into_iter().map(Error::from).collect())
+        }
+        Ok(_) => (Vec::new(), vec![unexpected()]),
+        Err(error) => (Vec::new(), vec![error]),
     }
-    let (plan, applied) = expiry.apply(args.confirm)?;
-    let locking = parts.locking_of(config, resource, role, &expiry.repository);
-    let locked = locking.and_then(|locking| match locking {
-        Some(locking) => locking.apply(),
-        None => Ok(None),
-    });
-    Ok((plan, Some(applied), locked))
 }
 
-fn text(ruled: &Ruled<'_>, zone: &TimeZone, context: &Context) -> String {
+fn text(shown: &Shown<'_>, zone: &TimeZone, context: &Context) -> String {
+    let Shown { resource, ruled } = shown;
     let (plan, terminal) = (&ruled.plan, context.output.terminal);
-    let mut text = terminal.heading(&format!("{} in `{}`", ruled.resource, ruled.repository));
+    let mut text = terminal.heading(&format!("{resource} in `{}`", ruled.repository));
     match plan.snapshots.is_empty() {
         true => text.push_str("no snapshots\n"),
         false => text.push_str(&terminal.table(&table(plan, zone))),
@@ -271,7 +268,8 @@ fn state(ruling: &Ruling) -> Cell {
     }
 }
 
-fn value(ruled: &Ruled<'_>) -> Value {
+fn value(shown: &Shown<'_>) -> Value {
+    let Shown { resource, ruled } = shown;
     let plan = &ruled.plan;
     let snapshot = |ruling: &Ruling| {
         json!({
@@ -285,7 +283,7 @@ fn value(ruled: &Ruled<'_>) -> Value {
     };
     let log = |stays: bool| plan.log.iter().filter(|ruling| ruling.stays == stays).count();
     json!({
-        "resource": ruled.resource,
+        "resource": resource,
         "repository": ruled.repository,
         "now": plan.now,
         "window_start": plan.window_start,

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Context;
+use super::carry::unexpected;
 use super::exit::Done;
 use crate::adapters::systemd;
-use crate::engines::postgres::protect::Protection;
+use crate::config::Config;
+use crate::daemon::control::client::Client;
+use crate::daemon::control::wire::{Reply, Request};
+use crate::daemon::resource_of;
 use crate::engines::postgres::snapshot::log::lock_name;
-use crate::error::{Attempt, Result};
+use crate::error::{Attempt, Error, Kind, Result};
 use crate::model::{ByteSize, Lsn, Span};
 use crate::repository::retirement;
 
@@ -34,6 +38,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
+    if let Some(client) = Client::find(&config).await? {
+        return ask(client, &args, &config, context).await;
+    }
     let parts = context.parts()?.standing_by(args.stand_by);
     let protected = parts.protected(&config, &args.resource)?;
     let name = &protected.resource.name;
@@ -45,17 +52,30 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let protection = parts.protection_of(&protected, &cluster, catalog)?;
     let (stop, stopped) = watch::channel(false);
     let interrupts = tokio::spawn(stop_when_told(stop, args.limit.map(|limit| limit.0))?);
-    let stored = match args.once {
-        true => Box::pin(protection.run_once(stopped)).await?,
+    match args.once {
+        true => drop(Box::pin(protection.run_once(stopped)).await?),
         false => {
             systemd::notify("READY=1")?;
             context.output.note(format_args!("shipping the log of {}", args.resource));
             Box::pin(protection.run(stopped)).await?;
-            protection.shipper.state.borrow().stored
         }
     };
     interrupts.abort();
-    report(&protection, stored, context)
+    let state = protection.shipper.state.borrow().clone();
+    report(&state.value(name), context)
+}
+
+/// Lets the daemon ship what there is now. All the rest it does anyway.
+async fn ask(client: Client, args: &Args, config: &Config, context: &Context) -> Result<Done> {
+    let resource = resource_of(config, &args.resource)?.name.clone();
+    if !args.once {
+        return Err(Error::new(Kind::Busy, format!("the daemon ships the log of {resource}"))
+            .hint("`fenice ship --once` lets it ship at once what there is now."));
+    }
+    match client.ask(&Request::Ship { resource }, &mut |_| {}).await? {
+        Reply::Done(value) => report(&value, context),
+        _ => Err(unexpected()),
+    }
 }
 
 /// Sets `stop` on SIGTERM, SIGINT, or after `limit`.
@@ -85,29 +105,24 @@ pub(super) fn stop_when_told(
     })
 }
 
-fn report(protection: &Protection, stored: Lsn, context: &Context) -> Result<Done> {
-    let state = protection.shipper.state.borrow().clone();
-    let resource = &protection.shipper.archive.resource;
-    let value = || {
-        json!({
-            "resource": resource,
-            "timeline": state.timeline,
-            "stored_until": stored,
-            "complete_at": state.complete_at,
-            "server_end": state.server_end,
-            "gaps": state.gaps.len(),
-            "trouble": state.trouble,
-        })
+fn report(shipped: &Value, context: &Context) -> Result<Done> {
+    let told = |key: &str| match &shipped[key] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     };
-    let text = || match state.timeline {
-        Some(timeline) => {
-            let lag = match state.server_end.since(stored) {
+    let lsn = |key: &str| told(key).parse::<Lsn>().ok();
+    let text = || match shipped["timeline"].is_null() {
+        false => {
+            let behind = lsn("server_end").zip(lsn("stored_until"));
+            let lag = match behind.map_or(0, |(end, stored)| end.since(stored)) {
                 0 => String::new(),
                 behind => format!(", {} behind", ByteSize(behind)),
             };
+            let (resource, stored, timeline) =
+                (told("resource"), told("stored_until"), told("timeline"));
             format!("the log of {resource} is stored up to {stored} of timeline {timeline}{lag}\n")
         }
-        None => format!("nothing of the log of {resource} came\n"),
+        true => format!("nothing of the log of {} came\n", told("resource")),
     };
-    super::well(context.output.answer(value, text))
+    super::well(context.output.answer(|| shipped.clone(), text))
 }

@@ -1,17 +1,16 @@
 //! `fenice snapshot`: takes one now.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::carry::{carry_out, unexpected};
 use super::exit::Done;
-use super::progress::Shown;
 use super::{Context, locking};
 use crate::daemon;
+use crate::daemon::work::{Report, SnapshotReport, Wish};
 use crate::engines::postgres::locking::LockRun;
-use crate::engines::postgres::snapshot::take::take;
 use crate::error::{Attempt, Result};
 use crate::evidence::plain::{Cell, Tone};
 use crate::model::{ByteSize, Span};
@@ -32,29 +31,22 @@ const PAGES_SHOWN: usize = 20;
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
-    let parts = context.parts()?;
-    let protected = parts.protected(&config, &args.resource)?;
-    let job = parts.snapshot_job_of(&protected, args.full);
-    let started = parts.clock.monotonic();
-    let shown = Shown::start(Arc::clone(&job.progress), context.output);
-    let taken = Box::pin(take(&job, &protected.postgres.method)).await;
-    drop(shown);
-    let snapshot = taken?;
-    let took = parts.clock.monotonic().saturating_sub(started);
-    let role = daemon::own_role(protected.policy);
-    let jobs = parts.locking_of(&config, protected.resource, role, &protected.repository);
-    let locked = locking::lock(jobs, context).await;
-    if locking::answers_first(&locked, context) {
-        let run = locked.as_ref().ok().copied().flatten();
+    let resource = daemon::resource_of(&config, &args.resource)?.name.clone();
+    let wish = Wish::Snapshot { resource, full: args.full };
+    let report = carry_out(wish, &config, &context.parts()?, context).await?;
+    let Report::Snapshot(report) = report else { return Err(unexpected()) };
+    let SnapshotReport { manifest: snapshot, took, locked, lock_failed } = *report;
+    if locking::answers_first(lock_failed.as_ref(), context) {
         context.output.answer(
-            || value(&snapshot, took, run),
+            || value(&snapshot, took, locked),
             || {
-                let facts = facts(&snapshot, took, run, &config.daemon.timezone);
+                let facts = facts(&snapshot, took, locked, &config.daemon.timezone);
                 context.output.terminal.facts(&facts)
             },
         )?;
     }
-    locked.attempt(|| format!("lock snapshot {}, which is taken and committed", snapshot.id))?;
+    let what = || format!("lock snapshot {}, which is taken and committed", snapshot.id);
+    locking::must_be_locked(lock_failed).attempt(what)?;
     match snapshot.pages.damaged_count {
         0 => Ok(Done::Well),
         _ => Ok(Done::NotMet),

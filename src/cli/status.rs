@@ -1,42 +1,56 @@
-//! `fenice status`: whether each resource is protected as promised; anything red ends with 3.
+//! `fenice status`: whether each resource is protected as promised, and what is next; anything red
+//! ends with 3.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::Context;
 use super::exit::Done;
-use super::list::local;
 use crate::catalog::Catalog;
+use crate::catalog::journal::StandingRow;
 use crate::config::{Config, Resource};
-use crate::daemon::{self, Parts};
-use crate::engines::postgres::copy::{self, state::CopyState};
-use crate::engines::postgres::expire::{self, Outlook};
-use crate::engines::postgres::overview::{self, Overview};
-use crate::engines::postgres::vaults;
-use crate::error::Result;
-use crate::evidence::plain::{Cell, Tone};
-use crate::model::ResourceName;
-use crate::plan::condition::{Seen, age, exposure, reds};
-use crate::plan::retention::{Role, Ruling, Terms};
-use crate::repository::Repository;
-use crate::repository::manifest::SnapshotManifest;
-use crate::repository::retirement::{self, Retirement};
+use crate::daemon::control::client::Client;
+use crate::daemon::judge::{Judged, Red, job_reds, judge};
+use crate::engines::postgres::expire::Outlook;
+use crate::error::{Error, Result};
+use crate::evidence::plain::{Cell, Tone, local};
+use crate::jobs::{self, NextDue};
+use crate::model::{ResourceName, Span};
+use crate::plan::condition::{age, exposure};
+use crate::plan::schedule::{Standing, standing_of};
+use crate::repository::retirement::Retirement;
 
 /// Tell whether every resource is protected as promised
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-/// One resource as judged.
-struct Judged<'c> {
-    resource: &'c Resource,
-    seen: Overview,
-    /// `None` where nothing is copied, or where it cannot be told, which is red.
-    copies: Option<CopyState>,
-    retirement: Option<Retirement>,
-    /// What retention says of each repository, by its name; those that cannot be told are red.
-    outlooks: Vec<(&'c str, Outlook)>,
-    reds: Vec<String>,
+/// How far back the worst exposure is looked for, in days, today included.
+const EXPOSURE_DAYS: i64 = 7;
+/// What is next, of each resource.
+const NEXT_SHOWN: usize = 2;
+
+/// One resource as it is shown.
+struct Shown<'c> {
+    judged: Judged<'c>,
+    /// The soonest first.
+    next: Vec<&'c NextDue>,
+    worst: Worst,
+}
+
+/// The worst exposure of the last days, as a daemon here measured it.
+#[derive(Default)]
+struct Worst {
+    most: Option<Span>,
+    unknown_minutes: u64,
+}
+
+/// What the daemon of this host was ordered to do; empty where none has ever run.
+#[derive(Default)]
+struct Orders {
+    rows: Vec<StandingRow>,
+    next: Vec<NextDue>,
 }
 
 pub(super) fn run(_: &Args, context: &Context) -> Result<Done> {
@@ -48,153 +62,115 @@ pub(super) fn run(_: &Args, context: &Context) -> Result<Done> {
     }
     let now = parts.clock.now();
     let catalog = catalog.ok().flatten();
-    let judge = |resource| judge(resource, &config, &parts, catalog.as_ref(), now);
-    let all: Vec<Judged<'_>> = config.resources.iter().map(judge).collect();
+    let told = |error: &Error| context.output.warn(error.chain());
+    let orders = Orders::read(&config, catalog.as_ref(), now);
+    let orders = orders.inspect_err(told).unwrap_or_default();
+    let answers = daemon_answers(&config, &orders, context);
+    let show = |resource| {
+        let mut judged = judge(resource, &config, &parts, catalog.as_ref(), now);
+        judged.reds.extend(orders.reds_of(resource, &config));
+        let next = orders.next_of(&resource.name);
+        let worst = Worst::read(catalog.as_ref(), &resource.name, &config, now);
+        Shown { judged, next, worst: worst.inspect_err(told).unwrap_or_default() }
+    };
+    let all: Vec<Shown<'_>> = config.resources.iter().map(show).collect();
+    let is_red = all.iter().any(|one| !one.judged.reds.is_empty());
     context.output.answer(
         || {
             let resources: Vec<Value> = all.iter().map(|one| value(one, &config, now)).collect();
-            let red = all.iter().any(|one| !one.reds.is_empty());
-            json!({ "at": now, "red": red, "resources": resources })
+            json!({ "at": now, "red": is_red, "daemon": answers, "resources": resources })
         },
         || all.iter().map(|one| text(one, &config, context, now)).collect::<Vec<_>>().join("\n"),
     )?;
-    match all.iter().all(|one| one.reds.is_empty()) {
-        true => Ok(Done::Well),
-        false => Ok(Done::NotMet),
+    match is_red {
+        false => Ok(Done::Well),
+        true => Ok(Done::NotMet),
     }
 }
 
-/// What cannot be read is red, not an end of the answer: the other resources count too.
-fn judge<'c>(
-    resource: &'c Resource,
-    config: &'c Config,
-    parts: &Parts,
-    catalog: Option<&Catalog>,
-    now: Timestamp,
-) -> Judged<'c> {
-    let mut judged = Judged {
-        resource,
-        seen: Overview::default(),
-        copies: None,
-        retirement: None,
-        outlooks: Vec::new(),
-        reds: Vec::new(),
-    };
-    match judged.look(config, parts, catalog, now) {
-        Err(error) => judged.reds.push(format!("its state cannot be told: {}", error.chain())),
-        Ok(own) => match judged.look_at_copies(config, parts, catalog, now) {
-            Err(error) => judged.reds.push(format!("its copies cannot be told: {}", error.chain())),
-            Ok(copies) => {
-                if let Err(error) = judged.look_ahead(config, &own, copies.as_ref(), now) {
-                    let error = error.chain();
-                    judged.reds.push(format!("what retention keeps cannot be told: {error}"));
-                }
-            }
-        },
+/// Whether a daemon answers on this host; `None` where none is expected, or it cannot be told.
+fn daemon_answers(config: &Config, orders: &Orders, context: &Context) -> Option<bool> {
+    if orders.rows.is_empty() {
+        return None;
     }
-    judged
+    let found = super::block_on(Client::find(config));
+    let told = |error: &Error| context.output.warn(error.chain());
+    let answers = found.inspect_err(told).ok()?.is_some();
+    if !answers {
+        context.output.warn("no daemon answers here: nothing that is due begins by itself");
+    }
+    Some(answers)
 }
 
-impl<'c> Judged<'c> {
-    fn look(
-        &mut self,
-        config: &Config,
-        parts: &Parts,
-        catalog: Option<&Catalog>,
-        now: Timestamp,
-    ) -> Result<Repository> {
-        let own = parts.open_repository(config, &self.resource.repository)?;
-        self.seen = overview::read(&own, &self.resource.name, catalog)?;
-        self.retirement = retirement::in_force(&own, &self.resource.name)?;
-        let seen = Seen { retired: self.retirement.is_some(), ..self.seen.seen() };
-        self.reds.extend(reds(&seen, config.policy_of(self.resource).rpo, now));
-        self.reds.extend(unopened(&own, &self.resource.name, &self.seen)?);
-        let unread = self.seen.unread.iter();
-        let told = unread.map(|one| format!("{} cannot be read: {}", one.key, one.because));
-        self.reds.extend(told);
-        if let Some(catalog) = catalog {
-            let found = catalog.findings(&self.resource.name)?.into_iter();
-            self.reds.extend(found.map(|(what, because)| format!("{what}: {because}")));
+impl Orders {
+    fn read(config: &Config, catalog: Option<&Catalog>, now: Timestamp) -> Result<Orders> {
+        let Some(catalog) = catalog else { return Ok(Orders::default()) };
+        let rows = catalog.standings()?;
+        if rows.is_empty() {
+            return Ok(Orders::default());
         }
-        Ok(own)
+        let standings: Vec<(ResourceName, Standing)> = config
+            .resources
+            .iter()
+            .flat_map(|one| ordered(one, config).into_iter().map(|order| (one.name.clone(), order)))
+            .collect();
+        let mut next = jobs::next_of(catalog, &standings, now)?;
+        // What waits for no instant comes last.
+        next.sort_by_key(|due| due.at.unwrap_or(Timestamp::MAX));
+        Ok(Orders { rows, next })
     }
 
-    fn look_at_copies(
-        &mut self,
-        config: &Config,
-        parts: &Parts,
+    fn reds_of(&self, of: &Resource, config: &Config) -> Vec<Red> {
+        job_reds(&self.rows, &of.name, &ordered(of, config), &config.daemon.timezone)
+    }
+
+    fn next_of(&self, of: &ResourceName) -> Vec<&NextDue> {
+        self.next.iter().filter(|due| due.resource == *of).take(NEXT_SHOWN).collect()
+    }
+}
+
+fn ordered(resource: &Resource, config: &Config) -> Vec<Standing> {
+    standing_of(config.policy_of(resource), &config.daemon.timezone)
+}
+
+impl Worst {
+    fn read(
         catalog: Option<&Catalog>,
+        of: &ResourceName,
+        config: &Config,
         now: Timestamp,
-    ) -> Result<Option<Repository>> {
-        let Some((_, copies)) = parts.copies_of(config, self.resource)? else { return Ok(None) };
-        let policy = config.policy_of(self.resource);
-        let terms = Terms::of(policy, &config.daemon.timezone, Role::Main);
-        let (name, replicate) = (&self.resource.name, policy.replicate);
-        let state = copy::state::read(&copies, name, &self.seen, &terms, replicate, catalog, now)?;
-        let late = |id: &String| format!("snapshot {id} should have been copied by now");
-        self.reds.extend(state.late.iter().map(late));
-        self.reds.extend(state.late_log.map(|late| {
-            let (count, since) = (late.objects, local(late.since, &config.daemon.timezone));
-            format!("{count} objects of the log, the oldest of {since}, should have been copied")
-        }));
-        self.reds.extend(unopened(&copies, name, &state.seen)?);
-        self.copies = Some(state);
-        Ok(Some(copies))
-    }
-
-    /// What retention keeps beyond its date, and what it should have removed.
-    fn look_ahead(
-        &mut self,
-        config: &'c Config,
-        own: &Repository,
-        copies: Option<&Repository>,
-        now: Timestamp,
-    ) -> Result<()> {
-        let policy = config.policy_of(self.resource);
-        let there = self.copies.as_ref().map(|state| &state.seen);
-        let copied: &[SnapshotManifest] = match there {
-            Some(seen) => &seen.snapshots,
-            None => &[],
-        };
-        for (name, role) in daemon::places(config, self.resource) {
-            let (repository, seen, copied) = match (role, copies, there) {
-                // Of copies there are no copies.
-                (Role::Copies, Some(copies), Some(there)) => (copies, there, &copied[..0]),
-                _ => (own, &self.seen, copied),
-            };
-            let terms = Terms::of(policy, &config.daemon.timezone, role);
-            let ahead =
-                expire::outlook(repository, &self.resource.name, seen, copied, &terms, now)?;
-            if ahead.retirement.is_some() != self.retirement.is_some() {
-                self.reds.push(format!(
-                    "`{name}` does not say the same of its retirement: retire or reinstate it again"
-                ));
-            }
-            self.reds.extend(ahead.plan.neglected().map(|ruling| {
-                format!("snapshot {} is still in `{name}`: does retention run?", ruling.id)
-            }));
-            self.outlooks.push((name, ahead));
-        }
-        Ok(())
-    }
-
-    /// Snapshots beyond their date, each with its repository.
-    fn overdue(&self) -> impl Iterator<Item = (&'c str, &Ruling)> {
-        self.outlooks.iter().flat_map(|(name, ahead)| {
-            ahead.plan.overdue().chain(ahead.plan.neglected()).map(move |ruling| (*name, ruling))
+    ) -> Result<Worst> {
+        let Some(catalog) = catalog else { return Ok(Worst::default()) };
+        let today: Date = now.to_zoned(config.daemon.timezone.clone()).date();
+        let since = today.saturating_sub(jiff::Span::new().days(EXPOSURE_DAYS - 1));
+        let days = catalog.worst_exposures(of, since)?;
+        Ok(Worst {
+            most: days.iter().filter_map(|day| day.most).max(),
+            unknown_minutes: days.iter().map(|day| day.unknown_minutes).sum(),
         })
     }
+
+    /// What is told of it after the present one.
+    fn told(&self) -> String {
+        let Some(most) = self.most else { return String::new() };
+        let unknown = match self.unknown_minutes {
+            0 => String::new(),
+            minutes => format!(", unknown for {minutes} min of them"),
+        };
+        format!(", at most {most} in the last {EXPOSURE_DAYS} days{unknown}")
+    }
 }
 
-/// Passwords of vaults, of whatever epoch, that do not open: what lies there is lost.
-fn unopened(
-    repository: &Repository,
-    resource: &ResourceName,
-    seen: &Overview,
-) -> Result<Vec<String>> {
-    let epochs = vaults::epochs(repository, resource, &seen.snapshots)?;
-    let passwords = epochs.all().map(|epoch| vaults::password(repository, resource, epoch));
-    Ok(passwords.filter_map(|password| password.err().map(|error| error.chain())).collect())
+fn next(one: &Shown<'_>, zone: &TimeZone, now: Timestamp) -> Option<(&'static str, Cell)> {
+    let told = one.next.iter().map(|due| match due.at {
+        Some(at) if at > now => {
+            format!("{} {} (in {})", due.work, local(at, zone), age(now, at))
+        }
+        Some(_) => format!("{} now", due.work),
+        None => format!("{}: {}", due.work, due.text),
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| ("next", Cell::plain(told.join("; "))))
 }
 
 /// How many copies there are, and what would be left if the main repository were lost.
@@ -223,7 +199,8 @@ fn copies(one: &Judged<'_>, config: &Config, now: Timestamp) -> Vec<(&'static st
     vec![("copies", Cell::toned(held, tone)), ("without main", lost)]
 }
 
-fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) -> String {
+fn text(shown: &Shown<'_>, config: &Config, context: &Context, now: Timestamp) -> String {
+    let one = &shown.judged;
     let (seen, zone) = (&one.seen, &config.daemon.timezone);
     let ago = |at: Timestamp| format!("{} ({} ago)", local(at, zone), age(at, now));
     let or_none = |text: Option<String>, none: &str| match text {
@@ -231,11 +208,15 @@ fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) ->
         None => Cell::toned(none, Tone::Warn),
     };
     let snapshot = seen.last_snapshot().map(|snapshot| ago(snapshot.stopped_at));
-    let exposed = exposure(&seen.seen(), now).map(|span| format!("{span}"));
+    let worst = shown.worst.told();
+    let exposed = exposure(&seen.seen(), now).map(|span| format!("{span}{worst}"));
     let window = seen.reach.windows.first().map(|window| ago(window.from));
     let verdict = match one.reds.as_slice() {
         [] => Cell::toned("as promised", Tone::Good),
-        reds => Cell::toned(format!("RED: {}", reds.join("; ")), Tone::Bad),
+        reds => {
+            let texts: Vec<&str> = reds.iter().map(|red| red.text.as_str()).collect();
+            Cell::toned(format!("RED: {}", texts.join("; ")), Tone::Bad)
+        }
     };
     let mut facts = match &one.retirement {
         Some(retired) => retired_facts(one, retired, verdict, zone),
@@ -243,7 +224,7 @@ fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) ->
             ("protection", verdict),
             ("last snapshot", or_none(snapshot, "none")),
             ("last proof", or_none(seen.last_proof().map(ago), "never proven by a drill")),
-            ("exposure", or_none(exposed, "cannot tell")),
+            ("exposure", or_none(exposed, &format!("cannot tell{worst}"))),
             ("recoverable since", or_none(window, "nothing is recoverable")),
         ],
     };
@@ -257,6 +238,7 @@ fn text(one: &Judged<'_>, config: &Config, context: &Context, now: Timestamp) ->
         let text = format!("{id} in `{name}` since {since}: {}", ruling.verdict);
         ("overdue", Cell::toned(text, Tone::Warn))
     }));
+    facts.extend(next(shown, zone, now));
     let terminal = context.output.terminal;
     terminal.heading(one.resource.name.as_str()) + &terminal.facts(&facts)
 }
@@ -317,7 +299,8 @@ fn retired_value(one: &Judged<'_>) -> Option<Value> {
     })
 }
 
-fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
+fn value(shown: &Shown<'_>, config: &Config, now: Timestamp) -> Value {
+    let one = &shown.judged;
     let seen = &one.seen;
     let last = seen.last_snapshot();
     let copies = one.copies.as_ref().map(|state| {
@@ -342,14 +325,20 @@ fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
             "because": ruling.verdict.to_string(),
         })
     });
+    let next = shown
+        .next
+        .iter()
+        .map(|due| json!({ "work": due.work.to_string(), "at": due.at, "text": due.text }));
     json!({
         "resource": one.resource.name,
-        "red": one.reds,
+        "red": one.reds.iter().map(|red| &red.text).collect::<Vec<_>>(),
         "last_snapshot": last.map(|snapshot| &snapshot.id),
         "last_snapshot_at": last.map(|snapshot| snapshot.stopped_at),
         "damaged_pages": last.map(|snapshot| snapshot.pages.damaged_count),
         "last_proof_at": seen.last_proof(),
         "rpo_exposure_seconds": exposure(&seen.seen(), now).map(|span| span.as_seconds()),
+        "worst_exposure_seconds": shown.worst.most.map(|span| span.as_seconds()),
+        "exposure_unknown_minutes": shown.worst.unknown_minutes,
         "rpo_target_seconds": config.policy_of(one.resource).rpo.as_seconds(),
         "newest_stored_heartbeat_at": seen.heartbeat_at,
         "stored_until": seen.reach.windows.last().map(|window| window.end),
@@ -359,5 +348,6 @@ fn value(one: &Judged<'_>, config: &Config, now: Timestamp) -> Value {
         "copies": copies,
         "retired": retired_value(one),
         "overdue": overdue.collect::<Vec<_>>(),
+        "next": next.collect::<Vec<_>>(),
     })
 }

@@ -1,23 +1,20 @@
 //! `fenice verify`: reads what is stored and says whether it is still what was stored; with
 //! `--heal`, puts right what the other repository can.
 
-use std::sync::Arc;
-
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::carry::{carry_out, unexpected};
 use super::exit::Done;
 use super::list::local;
-use super::progress::Shown;
-use crate::config::{Config, Resource};
-use crate::daemon::{self, Parts, Purpose};
-use crate::engines::blocking::blocking;
-use crate::engines::postgres::scrub::{Damage, Order, ScrubRun};
-use crate::error::{Attempt, Error, Result};
+use crate::daemon;
+use crate::daemon::work::verify::Verified;
+use crate::daemon::work::{Report, Wish};
+use crate::engines::postgres::scrub::Damage;
+use crate::error::{Error, Result};
 use crate::evidence::plain::clean;
 use crate::model::ByteSize;
-use crate::plan::retention::Role;
 
 /// Read what is stored, find damage, and say what it concerns
 #[derive(Debug, clap::Args)]
@@ -32,33 +29,22 @@ pub(super) struct Args {
     heal: bool,
 }
 
-/// One repository of the resource.
-struct Verified<'c> {
-    repository: &'c str,
-    run: ScrubRun,
-}
-
 pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     let config = context.config()?;
-    let parts = context.parts()?;
-    let resource = daemon::resource_of(&config, &args.resource)?;
-    let (mut all, mut failures): (Vec<Verified<'_>>, Vec<Error>) = (Vec::new(), Vec::new());
-    for (repository, role) in daemon::places(&config, resource) {
-        let what = || format!("verify {} in `{repository}`", resource.name);
-        match verify(&args, &parts, &config, resource, role, context).await.attempt(what) {
-            Ok(run) => all.push(Verified { repository, run }),
-            Err(error) => failures.push(error),
-        }
-    }
-    let zone = &config.daemon.timezone;
+    let resource = daemon::resource_of(&config, &args.resource)?.name.clone();
+    let wish = Wish::Verify { resource, all: args.all, heal: args.heal };
+    let report = carry_out(wish, &config, &context.parts()?, context).await?;
+    let Report::Verify(report) = report else { return Err(unexpected()) };
+    let (all, zone) = (&report.verified, &config.daemon.timezone);
     if !all.is_empty() {
-        let value = |one: &Verified<'_>| value(&args.resource, one);
-        let text = |one: &Verified<'_>| text(&args.resource, one, zone, context);
+        let value = |one: &Verified| value(&args.resource, one);
+        let text = |one: &Verified| text(&args.resource, one, zone, context);
         context.output.answer(
             || Value::Array(all.iter().map(value).collect()),
             || all.iter().map(text).collect::<Vec<_>>().join("\n"),
         )?;
     }
+    let mut failures: Vec<Error> = report.failed.into_iter().map(Error::from).collect();
     if let Some(last) = failures.pop() {
         failures.iter().for_each(|error| context.output.error(error));
         return Err(last);
@@ -66,26 +52,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Done> {
     Ok(if all.iter().all(|one| one.run.is_well()) { Done::Well } else { Done::NotMet })
 }
 
-async fn verify(
-    args: &Args,
-    parts: &Parts,
-    config: &Config,
-    resource: &Resource,
-    role: Role,
-    context: &Context,
-) -> Result<ScrubRun> {
-    let purpose = if args.heal { Purpose::Write } else { Purpose::Look };
-    let scrub = parts.scrub_of(config, resource, role, purpose)?;
-    let catalog = parts.catalog(config)?;
-    let within = config.policy_of(resource).verify_within;
-    let order = Order { all: args.all, heal: args.heal, within };
-    let shown = Shown::start(Arc::clone(&scrub.progress), context.output);
-    let run = blocking(move || scrub.run(&catalog, &order)).await;
-    drop(shown);
-    run
-}
-
-fn text(resource: &str, one: &Verified<'_>, zone: &TimeZone, context: &Context) -> String {
+fn text(resource: &str, one: &Verified, zone: &TimeZone, context: &Context) -> String {
     let run = &one.run;
     let mut text = context.output.terminal.heading(&format!("{resource} in `{}`", one.repository));
     let (read, bytes) = (ByteSize(run.read_bytes), ByteSize(run.bytes));
@@ -132,7 +99,7 @@ fn told(damage: &Damage) -> String {
     }
 }
 
-fn value(resource: &str, one: &Verified<'_>) -> Value {
+fn value(resource: &str, one: &Verified) -> Value {
     let run = &one.run;
     let pair = |(key, reason): &(String, String)| json!({ "key": key, "because": reason });
     let span = |(from, to): &(jiff::Timestamp, jiff::Timestamp)| json!({ "from": from, "to": to });

@@ -25,8 +25,9 @@ use crate::engines::postgres::ship::{ShipState, Shipper};
 use crate::engines::postgres::snapshot::{LogKeeper, SnapshotJob};
 use crate::engines::progress::Progress;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Span, SystemId};
+use crate::model::{ResourceName, Span, SystemId};
 use crate::plan::retention::{Role, Terms};
+use crate::plan::schedule::{Standing, standing_of};
 use crate::repository::Repository;
 use crate::repository::manifest::ClusterFacts;
 use crate::repository::secrets;
@@ -242,6 +243,17 @@ impl Parts {
             progress: Arc::new(Progress::default()),
         })
     }
+}
+
+/// The standing orders of everything that is configured.
+pub fn standings(config: &Config) -> Vec<(ResourceName, Standing)> {
+    let zone = &config.daemon.timezone;
+    let of = |resource: &Resource| {
+        let standings = standing_of(config.policy_of(resource), zone);
+        let name = resource.name.clone();
+        standings.into_iter().map(move |standing| (name.clone(), standing))
+    };
+    config.resources.iter().flat_map(of).collect()
 }
 
 /// What can be done without, with a warning if it has to be.

@@ -45,6 +45,18 @@ impl Leases {
         Ok(lease)
     }
 
+    /// Lets the lease of a repository go, once nobody uses it any more.
+    pub fn forget(&self, name: &str) {
+        let slot = self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        drop(slot);
+    }
+
+    /// Lets all of them go that nobody uses any more.
+    pub fn forget_all(&self) {
+        let all = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(all);
+    }
+
     /// Lets none of them go when this process ends: they stay this installation's until they were
     /// unchanged for [`crate::repository::lease::TTL`], and whoever of it comes before that goes
     /// on with them.

@@ -1,11 +1,17 @@
 //! The composition root: out of a checked configuration it builds adapters and puts them into
 //! engines. Whoever runs work, a command or the daemon's loop, gets its parts here.
 
+pub mod control;
 mod jobs;
+pub mod judge;
 mod leases;
 pub mod notify;
 pub mod rebuild;
+pub mod service;
 pub mod takeover;
+pub mod telling;
+pub mod watch;
+pub mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +37,8 @@ use crate::ports::{Clock, Entropy, Store};
 use crate::repository::lease::{self, Lease};
 use crate::repository::seal::{Identities, Recipients};
 use crate::repository::{Repository, retirement};
+
+pub use jobs::standings;
 
 use leases::Leases;
 

@@ -1,5 +1,8 @@
 //! Plain text for people: wrapped lines, aligned tables, optional colour, foreign text made safe.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 /// Whether escape sequences for colour may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
@@ -50,6 +53,11 @@ pub fn clean(text: &str) -> String {
         c => c,
     };
     text.trim().chars().map(safe).collect()
+}
+
+/// An instant in the zone, to the second, with its offset.
+pub fn local(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
 }
 
 /// `text` in lines of at most `width` characters, broken at spaces; a longer word is cut.

@@ -92,6 +92,14 @@ pub trait Session: Send + Sync {
     /// Runs one statement (or several, then the rows of the last that returned any). An error of
     /// the server carries its message, SQLSTATE, detail and hint.
     async fn query(&mut self, sql: &str) -> Result<Vec<Row>>;
+
+    /// When the certificate ends that the server showed; `None` without TLS.
+    ///
+    /// # Errors
+    /// It showed one that cannot be read.
+    fn certificate_until(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
 }
 
 /// What `IDENTIFY_SYSTEM` tells.

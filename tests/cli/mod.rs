@@ -8,6 +8,7 @@ mod copy; // into a second repository, and back when the first is lost
 mod drill; // rehearsals that pass, and that must not
 mod keys; // who opens a repository, and whether the kit on paper would
 mod lost_main; // what it costs, as told before and as it is
+mod measured; // what the daemon finds of what the commands left
 mod protect; // init, prepare, ship, snapshot, list, status
 mod refuse; // what must not be done, and the exit codes that say so
 mod retention; // what goes and why, and orders to keep it

@@ -1,7 +1,7 @@
 //! Who is told what: decisions as tables and properties; mail by a real server, webhooks by a small
 //! one.
 
-mod receiver; // the small one
+pub mod receiver; // the small one
 
 mod decide; // what is news
 mod outbox; // what is tried when

@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// The server; ends when dropped.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     port: u16,
     scheme: &'static str,
     shared: Arc<Shared>,
@@ -36,16 +36,16 @@ struct Shared {
 
 /// What it was sent.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// `POST /path`.
-    pub(super) target: String,
+    pub(crate) target: String,
     headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 /// How it answers one request.
 #[derive(Debug, Clone)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Status(u16),
     /// With a body of so many bytes.
     Long(usize),
@@ -61,7 +61,7 @@ trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         found.next().map(|(_, value)| value.as_str())
     }
@@ -69,12 +69,12 @@ impl Request {
 
 impl Receiver {
     /// Answers with `replies`, in this order, and then with 200.
-    pub(super) fn start(replies: impl IntoIterator<Item = Reply>) -> Receiver {
+    pub(crate) fn start(replies: impl IntoIterator<Item = Reply>) -> Receiver {
         Receiver::with(replies, None)
     }
 
     /// The same within TLS, with `server.crt` and `server.key` of a directory.
-    pub(super) fn with_tls(dir: &Path) -> Receiver {
+    pub(crate) fn with_tls(dir: &Path) -> Receiver {
         let chain = CertificateDer::pem_file_iter(dir.join("server.crt")).unwrap();
         let chain: Vec<CertificateDer<'static>> = chain.map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(dir.join("server.key")).unwrap();
@@ -100,11 +100,11 @@ impl Receiver {
         Receiver { port, scheme, shared, thread }
     }
 
-    pub(super) fn url(&self, path: &str) -> WebAddress {
+    pub(crate) fn url(&self, path: &str) -> WebAddress {
         format!("{}://127.0.0.1:{}{path}", self.scheme, self.port).parse().unwrap()
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

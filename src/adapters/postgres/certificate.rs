@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use jiff::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -14,6 +15,8 @@ use rustls::{
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Reader, SliceReader, Tag, TagNumber};
+
+use crate::error::{self, Attempt};
 
 /// Whom to trust.
 #[derive(Debug)]
@@ -99,6 +102,15 @@ fn within_validity(shown: &CertificateDer<'_>, now: UnixTime) -> Result<(), TlsE
         return Err(CertificateError::Expired.into());
     }
     Ok(())
+}
+
+/// The last second in which the certificate is valid.
+pub(super) fn ends_at(certificate: &CertificateDer<'_>) -> error::Result<Timestamp> {
+    let what = || "read the certificate of the server".to_owned();
+    let parsed = Certificate::from_der(certificate).attempt(what)?;
+    let not_after = parsed.tbs_certificate.validity.not_after.to_unix_duration();
+    let seconds = i64::try_from(not_after.as_secs()).attempt(what)?;
+    Timestamp::from_second(seconds).attempt(what)
 }
 
 /// Channel binding data `tls-server-end-point` (RFC 5929 section 4.1): the certificate hashed with

@@ -130,7 +130,8 @@ impl Attempted<'_> {
             (unix @ Stream::Unix(_), ..) => (unix, Channel::Local),
             (open, ..) => (open, Channel::Open),
         };
-        let mut wire = Wire::new(stream, self.host.to_string());
+        let certificate = stream.certificate().cloned();
+        let mut wire = Wire::new(stream, self.host.to_string()).showing(certificate);
         let parameters = self.startup_parameters();
         wire.send(|buffer| frontend::startup_message(parameters, buffer)).await?;
         let login = Login {
@@ -181,10 +182,9 @@ impl Attempted<'_> {
         };
         let shaken = tls::shake_hands(config, name, tcp).await;
         let tls = shaken.map_err(|error| Failure { error, try_another: ask == Ask::Try })?;
-        let (_, session) = tls.get_ref();
-        let shown = session.peer_certificates().and_then(|chain| chain.first());
-        let end_point = shown.and_then(server_end_point);
-        Ok((Stream::Tls(Box::new(tls)), Channel::Encrypted { end_point }))
+        let tls = Stream::Tls(Box::new(tls));
+        let end_point = tls.certificate().and_then(server_end_point);
+        Ok((tls, Channel::Encrypted { end_point }))
     }
 
     fn startup_parameters(&self) -> Vec<(&str, &str)> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
+use crate::adapters::postgres::certificate::ends_at;
 use crate::adapters::postgres::message::{self, RawRow};
 use crate::adapters::postgres::wire::{Reply, Wire};
 use crate::error::{Error, Result};
@@ -28,6 +30,10 @@ impl Session for PgSession {
             let peer = self.wire.peer();
             Error::failed(format!("cannot run {} at {peer}", shown(sql))).because(cause)
         })
+    }
+
+    fn certificate_until(&self) -> Result<Option<Timestamp>> {
+        self.wire.certificate().map(ends_at).transpose()
     }
 }
 

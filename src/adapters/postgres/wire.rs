@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use postgres_protocol::message::frontend;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -54,6 +55,7 @@ pub(super) struct Wire {
     /// taken for the rest of it.
     writing: bool,
     parameters: BTreeMap<String, String>,
+    certificate: Option<CertificateDer<'static>>,
 }
 
 impl Wire {
@@ -67,7 +69,18 @@ impl Wire {
             ready: false,
             writing: false,
             parameters: BTreeMap::new(),
+            certificate: None,
         }
+    }
+
+    /// Over TLS, with the certificate that the server showed.
+    pub(super) fn showing(self, certificate: Option<CertificateDer<'static>>) -> Wire {
+        Wire { certificate, ..self }
+    }
+
+    /// What the server showed, over TLS.
+    pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 
     pub(super) fn peer(&self) -> &str {

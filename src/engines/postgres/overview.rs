@@ -2,6 +2,7 @@
 //! from the catalog besides.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,13 +10,13 @@ use serde_json::Value;
 use crate::catalog::Catalog;
 use crate::catalog::heartbeats::Shipping;
 use crate::error::{Error, Result};
-use crate::model::{Lsn, ResourceName, SystemId, WalInventory};
+use crate::model::{Lsn, ResourceName, Span, SystemId, WalInventory};
 use crate::plan::condition::Seen;
 use crate::plan::windows::{Reach, windows};
 use crate::repository::manifest::{self, GapManifest, SnapshotManifest};
 use crate::repository::{Repository, layout};
 
-use super::restore::facts;
+use super::restore::facts::{self, Stored};
 use super::restore::sources::{Sources, Unread};
 
 /// Everything known of one resource. Empty if nothing was ever stored.
@@ -33,10 +34,25 @@ pub struct Overview {
     pub log: Option<WalInventory>,
     /// By snapshot: when a drill that passed last ended.
     pub proofs: BTreeMap<String, Timestamp>,
+    /// The last drill whose report lies here.
+    pub drill: Option<Rehearsed>,
+    /// Of everything the repository holds of the resource.
+    pub stored_bytes: u64,
     /// What the last shipper on this host noted.
     pub shipping: Option<Shipping>,
     /// The newest heartbeat that a recovery would bring back, as far as this host knows.
     pub heartbeat_at: Option<Timestamp>,
+}
+
+/// What a drill came to, as its report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rehearsed {
+    pub ended_at: Timestamp,
+    pub passed: bool,
+    /// `None`: not achieved, so that there is no number.
+    pub rto: Option<Span>,
+    /// Likewise.
+    pub rpo: Option<Span>,
 }
 
 /// Reads it. `catalog` is absent where this host ships nothing.
@@ -45,11 +61,30 @@ pub fn read(
     resource: &ResourceName,
     catalog: Option<&Catalog>,
 ) -> Result<Overview> {
+    read_by(facts::read_now, repository, resource, catalog)
+}
+
+/// The same without reading the end of the log for the instant that it reaches: the last window
+/// then ends when its newest object was stored. For whoever looks often.
+pub fn read_undated(
+    repository: &Repository,
+    resource: &ResourceName,
+    catalog: Option<&Catalog>,
+) -> Result<Overview> {
+    read_by(facts::read_now_undated, repository, resource, catalog)
+}
+
+fn read_by(
+    read: fn(&Sources, &ResourceName) -> Result<Stored>,
+    repository: &Repository,
+    resource: &ResourceName,
+    catalog: Option<&Catalog>,
+) -> Result<Overview> {
     let clusters = manifest::clusters(repository, resource)?;
     let Some(system_id) = clusters.last().map(|cluster| cluster.cluster.system_id) else {
         return Ok(Overview::default());
     };
-    let stored = facts::read_now(&Sources::only(repository), resource)?;
+    let stored = read(&Sources::only(repository), resource)?;
     let reach = windows(&stored.facts).map_err(Error::from)?;
     let end: Option<Lsn> = reach.windows.last().map(|window| window.end);
     let (mut shipping, mut heartbeat_at) = (None, None);
@@ -59,6 +94,7 @@ pub fn read(
             heartbeat_at = catalog.newest_stored_heartbeat(resource, system_id, end)?;
         }
     }
+    let drills = drills(repository, resource)?;
     Ok(Overview {
         system_id: Some(system_id),
         snapshots: stored.manifests,
@@ -66,7 +102,9 @@ pub fn read(
         unread: stored.unread,
         reach,
         log: Some(stored.facts.wal),
-        proofs: proofs(repository, resource)?,
+        proofs: proofs_of(&drills),
+        drill: drills.iter().filter_map(rehearsed).max_by_key(|drill| drill.ended_at),
+        stored_bytes: stored.bytes,
         shipping,
         heartbeat_at,
     })
@@ -77,17 +115,44 @@ pub(super) fn proofs(
     repository: &Repository,
     resource: &ResourceName,
 ) -> Result<BTreeMap<String, Timestamp>> {
-    let drills: Vec<Value> = manifest::read_all(repository, &layout::drills(resource))?;
+    drills(repository, resource).map(|drills| proofs_of(&drills))
+}
+
+fn drills(repository: &Repository, resource: &ResourceName) -> Result<Vec<Value>> {
+    manifest::read_all(repository, &layout::drills(resource))
+}
+
+fn proofs_of(drills: &[Value]) -> BTreeMap<String, Timestamp> {
     let mut proofs = BTreeMap::new();
-    for drill in drills.iter().filter(|drill| drill["verdict"] == "passed") {
+    for drill in drills.iter().filter(|drill| passed(drill)) {
         let snapshot = drill["recovery_point"]["snapshot"].as_str();
-        let ended = drill["times"]["t_end"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-        if let (Some(snapshot), Some(ended)) = (snapshot, ended) {
+        if let (Some(snapshot), Some(ended)) = (snapshot, ended_at(drill)) {
             let newest = proofs.entry(snapshot.to_owned()).or_insert(ended);
             *newest = ended.max(*newest);
         }
     }
-    Ok(proofs)
+    proofs
+}
+
+fn rehearsed(drill: &Value) -> Option<Rehearsed> {
+    let achieved = |objective: &str| {
+        let seconds = drill["objectives"][objective]["measured_seconds"].as_f64()?;
+        Duration::try_from_secs_f64(seconds).ok().map(Span)
+    };
+    Some(Rehearsed {
+        ended_at: ended_at(drill)?,
+        passed: passed(drill),
+        rto: achieved("rto"),
+        rpo: achieved("rpo"),
+    })
+}
+
+fn passed(drill: &Value) -> bool {
+    drill["verdict"] == "passed"
+}
+
+fn ended_at(drill: &Value) -> Option<Timestamp> {
+    drill["times"]["t_end"].as_str()?.parse().ok()
 }
 
 impl Overview {

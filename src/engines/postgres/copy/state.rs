@@ -50,7 +50,7 @@ pub fn read(
     catalog: Option<&Catalog>,
     now: Timestamp,
 ) -> Result<CopyState> {
-    let seen = overview::read(copies, resource, catalog)?;
+    let seen = overview::read_undated(copies, resource, catalog)?;
     let facts = of_manifests(&main.snapshots, &seen.snapshots);
     let due = copies_due(&facts, terms, replicate, now);
     let is_late = |due: &&CopyDue| {

@@ -30,6 +30,8 @@ pub struct Stored {
     pub gaps: Vec<GapManifest>,
     /// What is there and cannot be read.
     pub unread: Vec<Unread>,
+    /// Of everything the first repository holds of the resource.
+    pub bytes: u64,
     pub facts: RecoveryFacts,
 }
 
@@ -87,7 +89,8 @@ pub fn read_undated(
         log_stored_until: None,
         speeds: None,
     };
-    Ok(Stored { archive, manifests, in_copies, gaps, unread, facts })
+    let bytes = listing.first.iter().map(|entry| entry.bytes).sum();
+    Ok(Stored { archive, manifests, in_copies, gaps, unread, bytes, facts })
 }
 
 impl Stored {
