@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Where scripts/install puts cargo-deny, if it is not installed already.
 export PATH := $(PATH):$(CURDIR)/target/tools
 
-.PHONY: help demo test bench bench-s3 lint
+.PHONY: help demo test bench bench-s3 lint deb
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -35,3 +35,7 @@ lint: ## format, clippy without warnings, licences and origins of dependencies
 	$(CARGO) fmt --check
 	$(CARGO) deny --locked --log-level error check bans licenses sources
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deb: ## a Debian package of a release build, in target/package
+	@scripts/install deb
+	@CARGO="$(CARGO)" scripts/package

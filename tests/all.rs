@@ -23,3 +23,4 @@ mod daemon; // as it runs under systemd
 mod demo; // the throw-away PostgreSQL, end to end
 mod engine; // snapshot, ship, restore, against clusters
 mod jobs; // standing orders carried out, through crashes
+mod package; // the Debian package, and its units

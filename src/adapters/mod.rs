@@ -1,6 +1,7 @@
 //! The only code that touches the outside: files, PostgreSQL, buckets, mail and web servers,
 //! processes, secrets, clock.
 
+pub mod capabilities;
 pub mod disk;
 pub mod folder;
 pub mod http;

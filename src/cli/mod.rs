@@ -17,6 +17,7 @@ mod check_config;
 mod copy;
 mod daemon;
 mod demo;
+mod document;
 pub(crate) mod drill;
 mod hold;
 mod init;
@@ -45,6 +46,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::adapters::capabilities;
 use crate::config::{self, Config};
 use crate::daemon::Parts;
 use crate::error::{Attempt, Error, Kind, Result};
@@ -90,6 +92,8 @@ enum Verb {
     Notify(notify::Args),
     Demo(demo::Args),
     Wal(wal::Args),
+    #[command(hide = true)]
+    Document(document::Args),
 }
 
 /// What a verb works with.
@@ -139,6 +143,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Catalog(args) => catalog::run(&args, &context),
         Verb::Notify(args) => notify::run(&args, &context),
         Verb::Demo(args) => block_on(demo::run(args, &context)),
+        Verb::Document(args) => document::run(&args, &context),
         Verb::Wal(args) => match wal::run(&args, &context) {
             wal::Ended::As(ended) => ended,
             wal::Ended::With(code) => return code,
@@ -183,6 +188,8 @@ fn start_log(verbose: u8, output: Output) {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    // Before there are threads, which would inherit them.
+    capabilities::keep_from_children()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.attempt(|| "start the threads of this program".to_owned())?;
     let ended = runtime.block_on(work);

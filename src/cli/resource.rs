@@ -77,8 +77,8 @@ fn retire(ordered: Ordered, config: &Config, parts: &Parts, context: &Context) -
     let told = || {
         format!(
             "{name} is retired {retired}\n\
-             Stop its timers but those of retention and copies, and leave it in the configuration \
-             until `fenice status` tells that nothing is left.\n\
+             Leave it in the configuration until `fenice status` tells that nothing is left: until \
+             then it is copied and removed as promised.\n\
              On its servers, so that they keep no log for it:\n  \
              select pg_drop_replication_slot('{slot}');\n"
         )

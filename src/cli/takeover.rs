@@ -16,7 +16,10 @@ use crate::daemon::takeover::{Shipped, Takeover};
 use crate::engines::postgres::rebuild::Rebuilt;
 use crate::error::Result;
 use crate::evidence::plain::{Cell, Column, Row, Table, Tone, clean};
-use crate::model::{ResourceName, Span};
+use crate::model::Span;
+
+/// As root; see `systemd/`.
+const START_DAEMON: &str = "systemctl enable --now fenice.service";
 
 /// Take charge of everything configured, on a host that has nothing but the repository
 ///
@@ -56,10 +59,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done> {
         .zip(takeover.rebuilt.iter().zip(&takeover.shipped))
         .map(|(resource, (rebuilt, shipped))| Taken { resource, rebuilt, shipped })
         .collect();
-    context.output.answer(
-        || value(&takeover, &taken, &config),
-        || text(&takeover, &taken, &config, context),
-    )?;
+    context
+        .output
+        .answer(|| value(&takeover, &taken), || text(&takeover, &taken, &config, context))?;
     Ok(if takeover.is_whole() { Done::Well } else { Done::NotMet })
 }
 
@@ -79,32 +81,11 @@ impl Taken<'_> {
     }
 }
 
-/// The commands that start, on this host, what ran on the one before: see `systemd/`.
-fn commands(taken: &[Taken<'_>], config: &Config) -> Vec<String> {
-    let all: Vec<&ResourceName> = taken.iter().map(|one| &one.resource.name).collect();
-    let used = taken.iter().filter(|one| !one.is_retired());
-    let used: Vec<&ResourceName> = used.map(|one| &one.resource.name).collect();
+/// The commands that put this host in the place of the one before: the daemon does the rest.
+fn commands(taken: &[Taken<'_>]) -> Vec<String> {
     let bare = taken.iter().filter(|one| one.needs_snapshot());
-    let bare: Vec<&ResourceName> = bare.map(|one| &one.resource.name).collect();
-    let copied = taken.iter().filter(|one| config.policy_of(one.resource).copy_to.is_some());
-    let copied: Vec<&ResourceName> = copied.map(|one| &one.resource.name).collect();
-    let orders = [
-        ("enable --now", "ship", "service", &used),
-        ("start --no-block", "snapshot", "service", &bare),
-        ("enable --now", "snapshot", "timer", &used),
-        ("enable --now", "verify", "timer", &used),
-        ("enable --now", "drill", "timer", &used),
-        // What is left of a retired resource is still copied, and leaves in time.
-        ("enable --now", "copy", "timer", &copied),
-        ("enable --now", "retention", "timer", &all),
-    ];
-    let wanted = orders.into_iter().filter(|(.., of)| !of.is_empty());
-    let command = |(order, job, kind, of): (&str, &str, &str, &Vec<&ResourceName>)| {
-        let units: Vec<String> =
-            of.iter().map(|name| format!("fenice-{job}@{name}.{kind}")).collect();
-        format!("systemctl {order} {}", units.join(" "))
-    };
-    wanted.map(command).collect()
+    let snapshots = bare.map(|one| format!("fenice snapshot {}", one.resource.name));
+    std::iter::once(START_DAEMON.to_owned()).chain(snapshots).collect()
 }
 
 fn took(takeover: &Takeover<'_>) -> Duration {
@@ -139,11 +120,12 @@ fn text(
     });
     text.push_str(&terminal.facts(&facts));
     text.push_str("\nstart now, on this host:\n");
-    for command in commands(taken, config) {
-        text.push_str(&format!("  sudo {command}\n"));
+    for command in commands(taken) {
+        let who = if command == START_DAEMON { "sudo " } else { "" };
+        text.push_str(&format!("  {who}{command}\n"));
     }
     text.push_str(
-        "and disable the same units on the host before, or it takes its turn when this one rests\n",
+        "and disable the daemon of the host before, or it takes its turn when this one rests\n",
     );
     text
 }
@@ -167,7 +149,7 @@ fn failure(shipped: &Result<Shipped>) -> Option<String> {
     Some(clean(&format!("{}{}", error.chain(), hint.unwrap_or_default())))
 }
 
-fn value(takeover: &Takeover<'_>, taken: &[Taken<'_>], config: &Config) -> Value {
+fn value(takeover: &Takeover<'_>, taken: &[Taken<'_>]) -> Value {
     let phase =
         |(phase, took): &(&str, Duration)| json!({ "phase": phase, "seconds": took.as_secs_f64() });
     let open = takeover.repositories.all().map(|(name, repository)| {
@@ -183,7 +165,7 @@ fn value(takeover: &Takeover<'_>, taken: &[Taken<'_>], config: &Config) -> Value
         "phases": takeover.phases.iter().map(phase).collect::<Vec<_>>(),
         "repositories": open.chain(failed).collect::<Vec<_>>(),
         "resources": taken.iter().map(resource_value).collect::<Vec<_>>(),
-        "start": commands(taken, config),
+        "start": commands(taken),
     })
 }
 

@@ -183,9 +183,10 @@ async fn stalled(shipper: &Shipper) -> Error {
             let (name, seconds) = (&shipper.source.resource, PATIENCE.as_secs());
             let what = format!("nothing more of the log of {name} was stored for {seconds} s");
             let trouble = state.trouble.unwrap_or_else(|| "no reason was told".to_owned());
-            return Error::failed(what).later().because(trouble).hint(format!(
-                "`fenice ship {name}` goes on trying; `fenice status` tells how far it is."
-            ));
+            return Error::failed(what)
+                .later()
+                .because(trouble)
+                .hint("The daemon goes on trying; `fenice status` tells how far it is.");
         }
         before = state.stored;
     }

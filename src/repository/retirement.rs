@@ -120,7 +120,7 @@ pub fn must_be_in_use(repository: &Repository, resource: &ResourceName) -> Resul
             .because(format!("it is retired {retired}"))
             .hint(format!(
                 "If it is in use again: `fenice resource reinstate {resource} --who … --why …`. \
-                 Else end what still asks for it: timers, `fenice ship`, `archive_command`."
+                 Else end what still asks for it, such as `archive_command`."
             ))),
     }
 }

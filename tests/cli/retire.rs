@@ -30,7 +30,7 @@ fn a_resource_is_retired_shown_and_taken_back() {
     let beats = || cluster.psql("postgres", "select count(*) from fenice.heartbeat");
     wait_for("a heartbeat", || beats().parse::<u32>().unwrap() >= 1);
     let busy = place.ends(5, &resource("retire"));
-    assert!(busy.stderr.contains("fenice-ship@registro.service"), "{}", busy.stderr);
+    assert!(busy.stderr.contains("systemctl stop fenice"), "{}", busy.stderr);
     kill_process(Pid::from_child(&ship), Signal::TERM).unwrap();
     assert_eq!(ship.wait().unwrap().code(), Some(0));
     place.does(&["ship", RESOURCE, "--once"]);

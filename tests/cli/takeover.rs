@@ -151,8 +151,8 @@ fn a_bare_host_takes_over_from_one_that_was_killed() {
     assert_reaches(&cluster, &resource["shipped"]["stored_until"], &end);
     assert_eq!(resource["catalog"]["snapshots"], 1, "{taken}");
     let start = taken["start"].to_string();
-    assert!(start.contains("enable --now fenice-ship@registro.service"), "{start}");
-    assert!(!start.contains("fenice-copy"), "{start}");
+    assert!(start.contains("systemctl enable --now fenice.service"), "{start}");
+    assert!(!start.contains("snapshot"), "{start}");
 
     let list = new.json(0, &["list"]);
     assert_eq!(list[0]["snapshots"], before.1[0]["snapshots"]);
@@ -260,7 +260,7 @@ data_dir = "{dir}/nowhere"
     assert!(of(2)["hint"].is_string(), "{taken}");
     assert_eq!(taken["repositories"][1]["repository"], "lost", "{taken}");
     let start = taken["start"].to_string();
-    assert!(start.contains("start --no-block fenice-snapshot@away.service"), "{start}");
+    assert!(start.contains("fenice snapshot away"), "{start}");
     let text = new.ends(3, &["takeover"]).stdout;
     for part in ["NOT SHIPPED", "`lost` is NOT IN CHARGE", "start now, on this host"] {
         assert!(text.contains(part), "{text}");

@@ -189,7 +189,7 @@ fn nobody_is_at_work_while_it_is_retired_or_reinstated() {
     let ships = repository.store.lock(&lock_name(&resource())).unwrap();
     let busy = retire(&repository, None).unwrap_err();
     assert_eq!(busy.kind(), Kind::Busy);
-    assert!(busy.hint_text().unwrap().contains("fenice-ship@registro"), "{busy:?}");
+    assert!(busy.hint_text().unwrap().contains("systemctl stop fenice"), "{busy:?}");
     drop(ships);
     let snapshot = vaults::lock(&repository, &resource()).unwrap();
     assert_eq!(retire(&repository, None).unwrap_err().kind(), Kind::Busy);

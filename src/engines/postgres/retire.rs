@@ -37,8 +37,9 @@ pub struct Order {
 pub fn retire(places: &Places<'_>, resource: &ResourceName, order: &Order) -> Result<Retirement> {
     let _log = places.own.lock(&lock_name(resource)).map_err(|error| match error.kind() {
         Kind::Busy => error.hint(format!(
-            "Its log is being shipped. End that first: `systemctl disable --now \
-             fenice-ship@{resource}.service`."
+            "Its log is being shipped. End that first: `systemctl stop fenice`, or `fenice ship \
+             {resource}` where that runs. The daemon ships nothing that is retired: start it \
+             again afterwards."
         )),
         _ => error,
     })?;

@@ -17,7 +17,7 @@ const START_TOLERANCE_SECONDS: i64 = 5;
 
 /// What to do about a file that may not be read.
 pub const READABLE: &str = "Every file must be readable: run as the owner of the data directory, \
-                            or with CAP_DAC_READ_SEARCH, as the unit fenice-snapshot@ does.";
+                            or with CAP_DAC_READ_SEARCH, as the daemon with own-user.conf does.";
 
 /// The mark of this host now. What cannot be read stays empty, and empty marks never match.
 pub fn mark(clock: &dyn Clock, data_dir: &Path) -> HostMark {

@@ -55,7 +55,7 @@ impl LogKeeper {
                     self.patience.as_secs()
                 ))
                 .because(trouble)
-                .hint("Is `fenice ship` running for this resource, and can it reach the server?"));
+                .hint("Is its log shipped, by the daemon or `fenice ship`? `fenice status` tells."));
             }
             match self.ship_until(to, deadline).await {
                 Ok(()) if self.is_stored(timeline, from, to).await? => return Ok(()),
