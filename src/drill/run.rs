@@ -247,7 +247,7 @@ impl Drill<'_> {
         let secret = blocking(move || secrets::read(&repository, &name)).await?;
         let secret = secret.ok_or_else(|| {
             Error::failed("no heartbeat was ever written for this resource")
-                .hint("The daemon writes them, or `fenice ship`; without them data cannot be dated.")
+                .hint("The daemon writes them, and `fenice ship`: data is dated by them.")
         })?;
         Ok(HeartbeatKey::new(secret.expose_secret(), manifest.cluster.system_id))
     }

@@ -55,7 +55,7 @@ impl LogKeeper {
                     self.patience.as_secs()
                 ))
                 .because(trouble)
-                .hint("Is its log shipped, by the daemon or `fenice ship`? `fenice status` tells."));
+                .hint("Does the daemon, or `fenice ship`, ship its log? `fenice status` tells."));
             }
             match self.ship_until(to, deadline).await {
                 Ok(()) if self.is_stored(timeline, from, to).await? => return Ok(()),
