@@ -28,7 +28,8 @@ impl Catalog {
             Ok((row.get(0)?, row.get(1)?, micros))
         });
         let Some((told, outbox, micros)) = row.optional().attempt(what)? else { return Ok(None) };
-        let summary_at = micros.map(Timestamp::from_microsecond).transpose().attempt(what)?;
+        // What is no instant costs one summary, and is no reason to tell nobody anything.
+        let summary_at = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
         Ok(Some(TellingRow { told, outbox, summary_at }))
     }
 
@@ -58,5 +59,8 @@ mod tests {
             catalog.keep_telling(&row).unwrap();
             assert_eq!(catalog.telling().unwrap(), Some(row));
         }
+        let end_of_time = format!("update telling set summary_at_us = {}", i64::MAX);
+        catalog.lock().execute_batch(&end_of_time).unwrap();
+        assert_eq!(catalog.telling().unwrap(), Some(row("[3]", None)));
     }
 }

@@ -13,6 +13,9 @@ mod post; // webhooks and the heartbeat URL
 mod smtp; // mail
 mod starttls; // what an impostor may try
 
+mod telling; // the daemon's loop: once, in order, over restarts
+mod unable; // its ways, its memory: what it does without
+
 use fenice::model::MailAddress;
 use fenice::notify::decide::{Telling, Why};
 use fenice::notify::{Event, Key, Severity};

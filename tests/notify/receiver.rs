@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, wait_for};
 
 /// How often it looks whether it shall end.
 const TICK: Duration = Duration::from_millis(10);
@@ -55,6 +55,8 @@ pub(crate) enum Reply {
     HangUp,
     /// Not at all, and keeps the connection.
     Silence,
+    /// With 200, once two that share the count were asked.
+    Together(Arc<AtomicUsize>),
 }
 
 trait Stream: Read + Write + Send {}
@@ -151,6 +153,11 @@ fn answer(mut stream: Box<dyn Stream>, shared: &Shared) -> Option<Box<dyn Stream
         Reply::Status(status) => (status, String::new(), "said so".to_owned()),
         Reply::Long(bytes) => (200, String::new(), "x".repeat(bytes)),
         Reply::Redirect(to) => (302, format!("Location: {to}\r\n"), String::new()),
+        Reply::Together(asked) => {
+            asked.fetch_add(1, Ordering::SeqCst);
+            wait_for("two requests at once", || asked.load(Ordering::SeqCst) >= 2);
+            (200, String::new(), String::new())
+        }
     };
     let head = format!(
         "HTTP/1.1 {status} Whatever\r\nConnection: close\r\n{extra}Content-Length: {}\r\n\r\n",
