@@ -42,8 +42,10 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::adapters::capabilities;
@@ -54,6 +56,8 @@ use args::Common;
 use exit::{Done, code, code_of};
 use output::Output;
 
+/// Threads that were asked to end do so within this long.
+const END_WITHIN: Duration = Duration::from_secs(5);
 const DEFAULT_CONFIG: &str = "/etc/fenice/fenice.toml";
 
 /// Backup, recovery and continuity for PostgreSQL, proven by restoring.
@@ -126,7 +130,7 @@ fn run_verb(argv: &[OsString]) -> ExitCode {
         Verb::Ship(args) => block_on(ship::run(args, &context)),
         Verb::Snapshot(args) => block_on(snapshot::run(args, &context)),
         Verb::Copy(args) => block_on(copy::run(args, &context)),
-        Verb::Daemon(args) => block_on(daemon::run(args, &context)),
+        Verb::Daemon(args) => block_on_to_the_end(daemon::run(args, &context)),
         Verb::Jobs(args) => block_on(jobs::run(args, &context)),
         Verb::Pause(args) => block_on(pause::pause(args, &context)),
         Verb::Resume(args) => block_on(pause::resume(args, &context)),
@@ -188,14 +192,25 @@ fn start_log(verbose: u8, output: Output) {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let (ended, runtime) = run_on_threads(work)?;
+    // Work that was given up, such as a snapshot after a gap, may die at any instant.
+    runtime.shutdown_background();
+    ended
+}
+
+/// The same for work that leaves threads behind which come to their end.
+fn block_on_to_the_end<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let (ended, runtime) = run_on_threads(work)?;
+    runtime.shutdown_timeout(END_WITHIN);
+    ended
+}
+
+fn run_on_threads<T>(work: impl Future<Output = T>) -> Result<(T, Runtime)> {
     // Before there are threads, which would inherit them.
     capabilities::keep_from_children()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.attempt(|| "start the threads of this program".to_owned())?;
-    let ended = runtime.block_on(work);
-    // Work that was given up, such as a snapshot after a gap, may die at any instant.
-    runtime.shutdown_background();
-    ended
+    Ok((runtime.block_on(work), runtime))
 }
 
 impl Context {

@@ -2,6 +2,7 @@
 //! runs, and let go when it ends in order.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,33 @@ use crate::repository::lease::{Lease, RENEW_EVERY};
 
 /// Letting go may wait for a repository that cannot be reached; not renewed, a lease ends anyway.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whoever waits looks so often whether he is to go on.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Of those who wait for a lease, until it ends.
+#[derive(Default)]
+pub struct Patience {
+    ended: AtomicBool,
+}
+
+impl Patience {
+    /// Waits that long; `false` once nobody is to wait any more.
+    pub fn wait(&self, pause: Duration) -> bool {
+        let mut waited = Duration::ZERO;
+        while waited < pause && !self.ended.load(Ordering::Relaxed) {
+            let step = STEP.min(pause - waited);
+            std::thread::sleep(step);
+            waited += step;
+        }
+        !self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Lets all of them give up.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Those taken so far, by the repository's name.
 #[derive(Default)]

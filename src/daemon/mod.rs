@@ -40,7 +40,7 @@ use crate::repository::{Repository, retirement};
 
 pub use jobs::standings;
 
-use leases::Leases;
+use leases::{Leases, Patience};
 
 const CATALOG: &str = "catalog.sqlite";
 const INSTALLATION: &str = "installation";
@@ -57,6 +57,8 @@ pub struct Parts {
     leases: Arc<Leases>,
     /// Waits where another installation writes, instead of giving up.
     stands_by: bool,
+    /// Of whoever waits for a lease.
+    patience: Arc<Patience>,
 }
 
 /// What a repository is opened for.
@@ -92,6 +94,7 @@ impl Parts {
             home,
             leases: Arc::default(),
             stands_by: false,
+            patience: Arc::default(),
         })
     }
 
@@ -150,10 +153,7 @@ impl Parts {
             host: &system::host_name(),
             clock: self.clock.clone(),
             entropy: self.entropy.as_ref(),
-            pause: &|pause| {
-                std::thread::sleep(pause);
-                true
-            },
+            pause: &|pause| self.patience.wait(pause),
             stand_by: self.stands_by,
             resources: &resources,
         };

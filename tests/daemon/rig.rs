@@ -96,7 +96,9 @@ impl<'p> Daemon<'p> {
             ended = self.child.try_wait().unwrap();
             ended.is_some()
         });
-        ended.unwrap().code()
+        let ended = ended.unwrap();
+        assert!(ended.code().is_some(), "{ended}\n{}", self.log());
+        ended.code()
     }
 
     /// Tells it to end, which must end well.

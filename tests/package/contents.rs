@@ -135,6 +135,9 @@ fn lintian_finds_no_error() {
         return;
     }
     let mut command = Command::new("/usr/bin/lintian");
-    let found = run(command.args(["--fail-on", "error"]).arg(&package().deb), "");
+    // That this package is not compressed is the test's own doing.
+    let ours = "uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball";
+    command.args(["--fail-on", "error", "--suppress-tags", ours]);
+    let found = run(command.arg(&package().deb), "");
     assert_eq!(found.code, Some(0), "{}{}", found.stdout, found.stderr);
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,13 +16,15 @@ use crate::error::{Attempt, Kind, Result};
 use crate::repository::lease::Lease;
 
 /// Between two looks at a lease that is had; a look makes no request.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two attempts to have one; each watches the other holder for longer than that.
 const TRY_EVERY: Duration = Duration::from_secs(10);
 
 /// How this installation stands to one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Charge {
+    /// It was not looked at yet.
+    Unknown,
     Held {
         generation: u64,
     },
@@ -42,12 +45,7 @@ struct Kept {
     configured: config::Repository,
     charge: watch::Receiver<Charge>,
     end: Arc<AtomicBool>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-    }
+    thread: JoinHandle<()>,
 }
 
 impl Charges {
@@ -61,6 +59,7 @@ impl Charges {
         kept.retain(|name, one| {
             let stays = wanted.get(name.as_str()).is_some_and(|now| **now == one.configured);
             if !stays {
+                one.end.store(true, Ordering::Relaxed);
                 post.parts.leases.forget(name);
             }
             stays
@@ -69,8 +68,7 @@ impl Charges {
             if kept.contains_key(name) {
                 continue;
             }
-            let begun = Charge::Without { because: "not yet looked at".into(), elsewhere: false };
-            let (told, charge) = watch::channel(begun);
+            let (told, charge) = watch::channel(Charge::Unknown);
             let end = Arc::new(AtomicBool::new(false));
             let keeper = Keeper {
                 name: name.to_owned(),
@@ -80,10 +78,11 @@ impl Charges {
                 end: end.clone(),
             };
             let thread = std::thread::Builder::new().name("charge".to_owned());
-            thread
+            let thread = thread
                 .spawn(move || keeper.keep())
                 .attempt(|| format!("start the thread that seeks the lease of `{name}`"))?;
-            kept.insert(name.to_owned(), Kept { configured: configured.clone(), charge, end });
+            let configured = configured.clone();
+            kept.insert(name.to_owned(), Kept { configured, charge, end, thread });
         }
         Ok(())
     }
@@ -93,15 +92,32 @@ impl Charges {
         self.lock().get(repository).map(|kept| kept.charge.clone())
     }
 
+    /// Those that may not be written to now, each with the reason.
+    pub fn without(&self) -> BTreeMap<String, String> {
+        let reason = |(name, charge): (String, Charge)| match charge {
+            Charge::Held { .. } => None,
+            Charge::Unknown => Some((name, "it was not looked at yet".to_owned())),
+            Charge::Without { because, .. } => Some((name, because)),
+        };
+        self.all().into_iter().filter_map(reason).collect()
+    }
+
     /// How things stand with all of them.
     pub fn all(&self) -> BTreeMap<String, Charge> {
         let kept = self.lock();
         kept.iter().map(|(name, one)| (name.clone(), one.charge.borrow().clone())).collect()
     }
 
-    /// Seeks none any more.
+    /// Seeks none any more, and waits until nobody does.
     pub fn end(&self) {
-        self.lock().clear();
+        let all = std::mem::take(&mut *self.lock());
+        for kept in all.values() {
+            kept.end.store(true, Ordering::Relaxed);
+        }
+        for kept in all.into_values() {
+            // A thread that broke off has told why.
+            let _ = kept.thread.join();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {

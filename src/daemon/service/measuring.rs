@@ -24,6 +24,8 @@ use crate::engines::blocking::blocking;
 use crate::engines::postgres::ship::ShipState;
 use crate::error::Result;
 use crate::model::{ResourceName, Span};
+use crate::notify::Key;
+use crate::plan::condition::kind;
 use crate::plan::schedule::standing_of;
 use crate::web::ResourceFacts;
 
@@ -193,7 +195,12 @@ impl Measuring {
             reds: &glanced.reds,
             untold: glanced.untold,
         };
-        let events = events::of_resource(&state, now);
+        let mut events = events::of_resource(&state, now);
+        if shipping.is_none() {
+            // The shipper has not said anything yet: that is not good news.
+            let of_shipping = Key::new(Some(name), kind::SHIPPING);
+            events.retain(|event| event.key != of_shipping);
+        }
         let reds = glanced.reds.into_iter().map(|red| red.text).collect();
         self.state.measured_resource(name, facts, reds, events);
     }

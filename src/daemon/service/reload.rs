@@ -70,7 +70,9 @@ impl Reload {
         self.charges.adopt(&self.post, &new)?;
         self.shipments.adopt(&self.post, &self.charges, &new).await;
         self.state.keep_only(&new);
-        self.telling.reconfigure(&new);
+        // Not waited for: messages may be on their way.
+        let telling = self.telling.clone();
+        drop(tokio::task::spawn_blocking(move || telling.reconfigure(&new)));
         Ok(())
     }
 }

@@ -33,6 +33,8 @@ use crate::web::{Limits, Server};
 /// What was received is stored, and what runs comes to an end, within this long; what does not is
 /// cut short, as by a crash.
 const DRAIN_WITHIN: Duration = Duration::from_secs(45);
+/// Leases are let go within this long.
+const LEAVE_WITHIN: Duration = Duration::from_secs(15);
 /// The address may be somebody else's for a while.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
@@ -139,7 +141,8 @@ impl Household {
         tasks.spawn(socket.run(Arc::new(desk), stopped.clone()));
         tasks.spawn(listen(post.clone(), state.clone(), stopped.clone()));
         tasks.spawn(measuring.run(stopped.clone()));
-        tasks.spawn(telling.clone().run(stopped));
+        tasks.spawn(telling.clone().run(stopped.clone()));
+        tasks.spawn(telling.clone().beat_on(stopped));
         let reload = Reload {
             post: post.clone(),
             state,
@@ -185,11 +188,19 @@ impl Household {
             tracing::warn!("not everything came to its end in time; it goes on after the start");
             drop(self.scheduler.send(Message::End));
         }
-        self.charges.end();
-        if in_order {
-            // Whatever is still under way may believe that it writes under a lease.
-            let parts = self.post.parts.clone();
-            drop(tokio::task::spawn_blocking(move || parts.leases.forget_all()).await);
+        // Whoever still waits for a lease gives up, and is waited for: a thread at work while the
+        // process is torn down may find what it uses gone.
+        let (parts, charges) = (self.post.parts.clone(), self.charges.clone());
+        let left = tokio::task::spawn_blocking(move || {
+            parts.patience.end();
+            charges.end();
+            // What is still under way may believe that it writes under a lease.
+            if in_order {
+                parts.leases.forget_all();
+            }
+        });
+        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+            tracing::warn!("a repository does not answer: its lease ends by itself");
         }
     }
 }

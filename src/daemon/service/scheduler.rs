@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
-use super::charge::{Charge, Charges};
+use super::charge::Charges;
 use super::message::{Asking, Message, Told};
 use super::post::Post;
 use super::runner::{self, Run};
@@ -142,15 +142,7 @@ impl Scheduler {
 
     /// Where this installation is not in charge, nothing begins.
     fn barred(&self) -> BTreeMap<ResourceName, String> {
-        let without: BTreeMap<String, String> = self
-            .charges
-            .all()
-            .into_iter()
-            .filter_map(|(name, charge)| match charge {
-                Charge::Held { .. } => None,
-                Charge::Without { because, .. } => Some((name, because)),
-            })
-            .collect();
+        let without = self.charges.without();
         if without.is_empty() {
             return BTreeMap::new();
         }

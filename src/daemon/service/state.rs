@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::charge::{Charge, Charges};
 use super::message::TurnShown;
 use super::post::Post;
-use crate::config::Config;
+use crate::config::{Config, Resource};
 use crate::daemon::standings;
 use crate::daemon::watch::RepositorySeen;
 use crate::jobs::{Job, Outcome};
@@ -154,21 +154,34 @@ impl State {
         inner.around = events;
     }
 
-    /// How everything that was measured stands, as events.
+    /// How everything that was measured stands, as events. What another installation looks after,
+    /// while this one stands by, is that one's to tell.
     pub fn events(&self) -> Vec<Event> {
+        let others = self.others();
         let inner = self.lock();
+        let ours = inner.resources.iter().filter(|(name, _)| !others.contains(*name));
         let mut all: Vec<Event> =
-            inner.resources.values().flat_map(|shown| shown.events.iter().cloned()).collect();
+            ours.flat_map(|(_, shown)| shown.events.iter().cloned()).collect();
         all.extend(inner.around.iter().cloned());
         all
     }
 
+    /// Resources that another installation looks after, while this one waits as it was told to.
+    fn others(&self) -> BTreeSet<ResourceName> {
+        let (leases, config) = (self.leases(), self.post.config());
+        let is_others = |resource: &&Resource| {
+            leases.get(&resource.repository) == Some(&LeaseState::StandingBy)
+        };
+        config.resources.iter().filter(is_others).map(|resource| resource.name.clone()).collect()
+    }
+
     /// Resources that were not looked at yet.
     pub fn unmeasured(&self) -> Vec<ResourceName> {
-        let config = self.post.config();
+        let (config, others) = (self.post.config(), self.others());
         let inner = self.lock();
         let is_known = |name: &ResourceName| {
-            inner.resources.get(name).is_some_and(|shown| !shown.events.is_empty())
+            let shown = inner.resources.get(name);
+            others.contains(name) || shown.is_some_and(|shown| !shown.events.is_empty())
         };
         let names = config.resources.iter().map(|resource| &resource.name);
         names.filter(|name| !is_known(name)).cloned().collect()
@@ -195,9 +208,9 @@ impl State {
         self.lock().touched.remove(name);
     }
 
-    /// How this installation stands to each repository that holds a resource.
+    /// How this installation stands to each repository that holds a resource, once that is known.
     pub fn leases(&self) -> BTreeMap<String, LeaseState> {
-        let all = self.charges.all().into_iter();
+        let all = self.charges.all().into_iter().filter(|(_, charge)| *charge != Charge::Unknown);
         all.map(|(name, charge)| (name, self.lease(&charge))).collect()
     }
 
@@ -219,7 +232,7 @@ impl State {
             Charge::Without { elsewhere: true, .. } if self.post.stands_by => {
                 LeaseState::StandingBy
             }
-            Charge::Without { .. } => LeaseState::Lost,
+            Charge::Unknown | Charge::Without { .. } => LeaseState::Lost,
         }
     }
 
@@ -228,7 +241,9 @@ impl State {
             let seen = inner.repositories.get(&name);
             let generation = match charge {
                 Charge::Held { generation } => Fact::Known(generation),
-                Charge::Without { .. } => seen.map_or(Fact::Unknown, |seen| seen.facts.generation),
+                Charge::Unknown | Charge::Without { .. } => {
+                    seen.map_or(Fact::Unknown, |seen| seen.facts.generation)
+                }
             };
             let facts = RepositoryFacts {
                 reachable: seen.is_some_and(|seen| seen.facts.reachable),
@@ -282,14 +297,11 @@ impl Watched for State {
     }
 
     fn not_ready(&self) -> Vec<NotReady> {
-        let charges = self.charges.all();
-        let waits = |charge: &Charge| self.lease(charge) == LeaseState::Lost;
-        let reason = |(name, charge): (String, Charge)| match charge {
-            Charge::Without { ref because, .. } if waits(&charge) => {
-                Some(NotReady { what: name, because: because.clone() })
-            }
-            _ => None,
+        let (charges, without) = (self.charges.all(), self.charges.without());
+        let waits = |name: &String| {
+            charges.get(name).is_some_and(|charge| self.lease(charge) == LeaseState::Lost)
         };
-        charges.into_iter().filter_map(reason).collect()
+        let all = without.into_iter().filter(|(name, _)| waits(name));
+        all.map(|(what, because)| NotReady { what, because }).collect()
     }
 }

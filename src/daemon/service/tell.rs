@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::daemon::standings;
 use crate::daemon::telling::{Beaten, Beater, Teller};
 use crate::engines::blocking::blocking;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::ResourceName;
 use crate::notify::notice::{Due, Facts, Summary};
 use crate::notify::{Event, Key, Severity};
@@ -32,16 +32,18 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(600);
 pub(super) struct Telling {
     post: Arc<Post>,
     state: Arc<State>,
-    inner: Mutex<Inner>,
+    /// Taken while messages are sent, which may take minutes.
+    teller: Mutex<Teller>,
+    beating: Mutex<Beating>,
 }
 
-struct Inner {
-    teller: Teller,
+#[derive(Default)]
+struct Beating {
     beater: Option<Beater>,
-    /// When the URL was last called, by the clock that never steps.
-    beaten: Option<Duration>,
     /// What is wrong with the URL.
     unbeaten: Option<String>,
+    /// What was wrong with telling itself at its last turn.
+    problems: Vec<Event>,
 }
 
 impl Telling {
@@ -49,24 +51,27 @@ impl Telling {
         let config = post.config();
         let clock = post.parts.clock.clone();
         let teller = Teller::open(post.catalog.clone(), &config, post.host.clone(), clock)?;
-        let inner = Inner { teller, beater: None, beaten: None, unbeaten: None };
-        let telling =
-            Telling { post: post.clone(), state: state.clone(), inner: Mutex::new(inner) };
+        let telling = Telling {
+            post: post.clone(),
+            state: state.clone(),
+            teller: Mutex::new(teller),
+            beating: Mutex::default(),
+        };
         telling.open_beater(&config);
         Ok(telling)
     }
 
-    /// Goes on with another configuration.
+    /// Goes on with another configuration, once what is being sent is sent. Blocks until then.
     pub fn reconfigure(&self, config: &Config) {
-        self.lock().teller.reconfigure(config);
         self.open_beater(config);
+        self.teller.lock().unwrap_or_else(PoisonError::into_inner).reconfigure(config);
     }
 
     fn open_beater(&self, config: &Config) {
         let opened = Beater::open(config);
-        let mut inner = self.lock();
-        inner.unbeaten = opened.as_ref().err().map(|error| error.chain());
-        inner.beater = opened.unwrap_or(None);
+        let mut beating = self.beating();
+        beating.unbeaten = opened.as_ref().err().map(Error::chain);
+        beating.beater = opened.unwrap_or(None);
     }
 
     /// Tells until it is to stop.
@@ -86,11 +91,30 @@ impl Telling {
         }
     }
 
+    /// Calls the heartbeat URL while all is well, until it is to stop.
+    pub async fn beat_on(self: Arc<Telling>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            tokio::select! {
+                () = tokio::time::sleep(BEAT_EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let telling = self.clone();
+            if let Err(error) = blocking(move || {
+                telling.beat();
+                Ok(())
+            })
+            .await
+            {
+                tracing::error!(error = %error.chain(), "the heartbeat URL is not called");
+            }
+        }
+    }
+
     fn turn(&self) -> Result<()> {
         let now = self.post.parts.clock.now();
         let present = self.present(now);
-        let mut inner = self.lock();
-        let turned = inner.teller.turn(&present, &|| self.summary(now))?;
+        let mut teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner);
+        let turned = teller.turn(&present, &|| self.summary(now))?;
         for (way, because) in &turned.failed {
             tracing::warn!(%way, because, "a message is not sent yet");
         }
@@ -98,28 +122,35 @@ impl Telling {
             let (way, because) = (&given_up.letter.way, &given_up.because);
             tracing::error!(%way, because, "a message was given up");
         }
-        self.beat(&mut inner, &present);
+        self.beating().problems = turned.problems;
         Ok(())
     }
 
-    /// Calls the URL, if it is time to and all is well.
-    fn beat(&self, inner: &mut Inner, present: &[Event]) {
-        let now = self.post.parts.clock.monotonic();
-        let due = inner.beaten.is_none_or(|last| now.saturating_sub(last) >= BEAT_EVERY);
-        let Some(beater) = inner.beater.as_ref().filter(|_| due) else { return };
-        if !self.state.unmeasured().is_empty() {
+    /// Calls the URL, if all is known and all is well.
+    fn beat(&self) {
+        // First: what is known now is in what is present then.
+        let all_known = self.state.unmeasured().is_empty();
+        let mut present = self.present(self.post.parts.clock.now());
+        let (beater, problems) = {
+            let beating = self.beating();
+            (beating.beater.clone(), beating.problems.clone())
+        };
+        let Some(beater) = beater else { return };
+        present.extend(problems);
+        if !all_known {
             return tracing::info!("the heartbeat URL is not called before everything is known");
         }
-        match beater.beat_if_well(present) {
-            Beaten::Called => (inner.beaten, inner.unbeaten) = (Some(now), None),
+        let unbeaten = match beater.beat_if_well(&present) {
+            Beaten::Called => None,
             Beaten::Withheld { because } => {
-                tracing::warn!(because, "the heartbeat URL is not called");
+                return tracing::warn!(because, "the heartbeat URL is not called");
             }
             Beaten::Failed(because) => {
                 tracing::warn!(because, "the heartbeat URL does not answer");
-                inner.unbeaten = Some(because);
+                Some(because)
             }
-        }
+        };
+        self.beating().unbeaten = unbeaten;
     }
 
     /// How everything stands now.
@@ -153,7 +184,7 @@ impl Telling {
     }
 
     fn of_beater(&self, now: Timestamp) -> Event {
-        let unbeaten = self.lock().unbeaten.clone();
+        let unbeaten = self.beating().unbeaten.clone();
         let (severity, title) = match unbeaten {
             Some(_) => (Severity::Warning, "the heartbeat URL cannot be called"),
             None => (Severity::Good, "the heartbeat URL answers"),
@@ -193,7 +224,7 @@ impl Telling {
         Summary { resources: config.resources.iter().map(of).collect(), notes }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn beating(&self) -> MutexGuard<'_, Beating> {
+        self.beating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

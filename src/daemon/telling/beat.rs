@@ -12,6 +12,7 @@ use crate::notify::{Event, Severity};
 use crate::ports::Http;
 
 /// Calls the heartbeat URL.
+#[derive(Clone)]
 pub struct Beater {
     http: Arc<dyn Http>,
     url: WebAddress,
